@@ -1,0 +1,23 @@
+"""Expectations of activations under Gaussian laws, each with an estimate of its error."""
+
+from whydeep.gaussian._covariance import Covariance
+from whydeep.gaussian._estimate import Estimate
+from whydeep.gaussian._moments import (
+    SecondMoments,
+    pair_derivatives,
+    product_moments,
+    second_moments,
+    self_derivatives,
+    slopes,
+)
+
+__all__ = [
+    "Covariance",
+    "Estimate",
+    "SecondMoments",
+    "pair_derivatives",
+    "product_moments",
+    "second_moments",
+    "self_derivatives",
+    "slopes",
+]

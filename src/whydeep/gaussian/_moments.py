@@ -1,0 +1,195 @@
+"""The front of the room: every Gaussian mean of an activation that the recursions need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from whydeep import activations
+from whydeep.activations import ScalarFunction
+from whydeep.errors import InputError, UnsupportedError
+from whydeep.gaussian import _smooth
+from whydeep.gaussian._covariance import Covariance, pairs
+from whydeep.gaussian._estimate import Estimate
+
+__all__ = [
+    "SecondMoments",
+    "pair_derivatives",
+    "product_moments",
+    "second_moments",
+    "self_derivatives",
+    "slopes",
+]
+
+_PAIR_TOLERANCE = 1e-12
+_PRODUCT_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class SecondMoments:
+    """Second moments of the images s_a = s(z_a), with small differences kept apart.
+
+    The next layer's covariance has variance C_b + C_W <s_a^2>, difference C_W <(s_a - s_b)^2> and
+    total 4 C_b + C_W <(s_a + s_b)^2>.
+
+    Args:
+        variance: <s_a^2>, shape (N,).
+        difference: <(s_a - s_b)^2>, shape (N, N).
+        total: <(s_a + s_b)^2>, shape (N, N).
+        error: absolute error of `matrix`, shape (N, N).
+    """
+
+    variance: np.ndarray
+    difference: np.ndarray
+    total: np.ndarray
+    error: np.ndarray
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """<s_a s_b>, shape (N, N)."""
+        matrix = (self.total - self.difference) / 4.0
+        np.fill_diagonal(matrix, self.variance)
+        return matrix
+
+
+def second_moments(
+    activation: str | ScalarFunction, cov: Covariance, *, tolerance: float = _PAIR_TOLERANCE
+) -> SecondMoments:
+    """<s_a^2>, <(s_a - s_b)^2> and <(s_a + s_b)^2> for all pairs of samples.
+
+    Args:
+        activation: a name or a function s.
+        cov: law of the preactivations z_a of N samples.
+        tolerance: relative to the mean magnitude of the integrand.
+
+    Example:
+        >>> cov = Covariance.from_matrix([[1.0, 0.5], [0.5, 1.0]])
+        >>> second_moments("relu", cov).matrix.round(6)
+        array([[0.5     , 0.304499],
+               [0.304499, 0.5     ]])
+    """
+    s = activations.get(activation)
+    _, squares = _smooth.self_table(s, cov, 0, tolerance)
+    difference, total = _smooth.pair_second_moments(s, cov, tolerance)
+    variance = squares.value[0]
+    return SecondMoments(
+        variance,
+        _matrix(difference.value, np.zeros(cov.size)),
+        _matrix(total.value, 4.0 * variance),
+        _matrix((difference.error + total.error) / 4.0, squares.error[0]),
+    )
+
+
+def slopes(
+    activation: str | ScalarFunction, cov: Covariance, *, tolerance: float = _PAIR_TOLERANCE
+) -> Estimate:
+    """<s'_a s'_b> for all pairs, shape (N, N), with <s'^2> on the diagonal.
+
+    Raises:
+        UnsupportedError: s jumps, so <s'^2> is infinite and there is no tangent kernel.
+    """
+    s = activations.get(activation)
+    if not s.continuous:
+        raise UnsupportedError(
+            f"The slopes of {s.name} have no second moment: it jumps, so <s'^2> is infinite.",
+            cause="the tangent kernel of a discontinuous activation does not exist; automatic "
+            "differentiation returns 0, which is wrong",
+            suggestion='a continuous activation, such as "hard_tanh" or "erf"',
+        )
+    table = pair_derivatives(s, cov, 2, tolerance=tolerance)
+    return Estimate(table.value[1, 1], table.error[1, 1])
+
+
+def pair_derivatives(
+    activation: str | ScalarFunction,
+    cov: Covariance,
+    order: int,
+    *,
+    tolerance: float = _PAIR_TOLERANCE,
+) -> Estimate:
+    """<s^(i)(z_a) s^(j)(z_b)> for i + j <= order (NaN beyond): (order+1, order+1, N, N).
+
+    By Price's theorem d<s_a s_b>/dK_ab = <s'_a s'_b>, and so on: derivatives are those of
+    distributions, so that a kink of s contributes delta functions to s''.
+    """
+    s = activations.get(activation)
+    _check_order(order)
+    diagonal, _ = _smooth.self_table(s, cov, order, tolerance)
+    off = _smooth.pair_table(s, cov, order, tolerance)
+    return Estimate(_tables(off.value, diagonal.value), _tables(off.error, diagonal.error))
+
+
+def self_derivatives(
+    activation: str | ScalarFunction,
+    cov: Covariance,
+    order: int,
+    *,
+    tolerance: float = _PAIR_TOLERANCE,
+) -> Estimate:
+    """<(s^2)^(m)> for m = 0 to order, of every sample: shape (order+1, N)."""
+    s = activations.get(activation)
+    _check_order(order)
+    return _smooth.self_table(s, cov, order, tolerance)[1]
+
+
+def product_moments(
+    activation: str | ScalarFunction,
+    cov: Covariance,
+    indices: np.ndarray,
+    *,
+    tolerance: float = _PRODUCT_TOLERANCE,
+) -> Estimate:
+    """<s_a s_b s_c s_d> for rows (a, b, c, d) of sample indices: shape (Q,)."""
+    s = activations.get(activation)
+    indices = _check_indices(indices, cov.size)
+    rows, back = np.unique(np.sort(indices, axis=1), axis=0, return_inverse=True)
+    value, error = np.empty((2, len(rows)))
+    distinct = [tuple(dict.fromkeys(row)) for row in rows.tolist()]
+    for size in range(1, 5):
+        where = [q for q, group in enumerate(distinct) if len(group) == size]
+        if not where:
+            continue
+        groups = list(dict.fromkeys(distinct[q] for q in where))
+        means = _smooth.group_means(s, cov, np.array(groups), tolerance)
+        for q in where:
+            group = distinct[q]
+            powers = tuple(int(np.sum(rows[q] == a)) for a in group)
+            at = _smooth.PATTERNS[size].index(powers), groups.index(group)
+            value[q], error[q] = means.value[at], means.error[at]
+    back = back.reshape(-1)
+    return Estimate(value[back], error[back])
+
+
+def _check_order(order: int) -> None:
+    if order not in range(1, 5):
+        raise InputError("Derivatives are available up to fourth order.", received=f"{order=}")
+
+
+def _check_indices(indices: np.ndarray, size: int) -> np.ndarray:
+    indices = np.asarray(indices)
+    good = indices.ndim == 2 and indices.shape[1] == 4 and np.issubdtype(indices.dtype, np.integer)
+    if not good or np.any(indices < 0) or np.any(indices >= size):
+        raise InputError(
+            "Products of four samples are named by four indices each.",
+            received=f"an array of shape {indices.shape} and type {indices.dtype}",
+            needed=f"whole numbers from 0 to {size - 1}, shape (Q, 4)",
+        )
+    return indices
+
+
+def _matrix(off: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    matrix = np.diag(diagonal)
+    a, b = pairs(len(diagonal))
+    matrix[a, b] = matrix[b, a] = off
+    return matrix
+
+
+def _tables(off: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    size = diagonal.shape[-1]
+    out = np.empty((*diagonal.shape, size))
+    a, b = pairs(size)
+    out[..., a, b] = off
+    out[..., b, a] = np.swapaxes(off, 0, 1)
+    out[..., np.arange(size), np.arange(size)] = diagonal
+    return out
