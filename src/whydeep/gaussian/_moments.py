@@ -9,9 +9,11 @@ import numpy as np
 from whydeep import activations
 from whydeep.activations import ScalarFunction
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.gaussian import _smooth
+from whydeep.gaussian import _closed_forms, _tables
 from whydeep.gaussian._covariance import Covariance, pairs
 from whydeep.gaussian._estimate import Estimate
+from whydeep.gaussian._products import four_products
+from whydeep.gaussian._refine import ROUNDOFF
 
 __all__ = [
     "SecondMoments",
@@ -24,6 +26,7 @@ __all__ = [
 
 _PAIR_TOLERANCE = 1e-12
 _PRODUCT_TOLERANCE = 1e-9
+_CANCELLING = 0.05
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,31 @@ def second_moments(
                [0.304499, 0.5     ]])
     """
     s = activations.get(activation)
-    _, squares = _smooth.self_table(s, cov, 0, tolerance)
-    difference, total = _smooth.pair_second_moments(s, cov, tolerance)
-    variance = squares.value[0]
-    return SecondMoments(
-        variance,
-        _matrix(difference.value, np.zeros(cov.size)),
-        _matrix(total.value, 4.0 * variance),
-        _matrix((difference.error + total.error) / 4.0, squares.error[0]),
-    )
+    closed = _closed_forms.image_squares(s, cov)
+    if closed is not None:
+        return SecondMoments(*closed, 2.0 * ROUNDOFF * (np.abs(closed[2]) + closed[1]))
+    product = _closed_forms.image_product(s, cov)
+    if product is None:
+        _, squares = _tables.self_table(s, cov, 0, tolerance)
+        variance, error = squares.value[0], np.diag(squares.error[0])
+        a, b = pairs(cov.size)
+    else:
+        variance = np.diagonal(product).copy()
+        error = 4.0 * ROUNDOFF * np.sqrt(np.multiply.outer(variance, variance))
+    sums = np.add.outer(variance, variance)
+    difference, total = np.zeros_like(sums), np.diag(4.0 * variance)
+    if product is not None:
+        # Subtraction is right where it does not cancel; the other pairs go to quadrature.
+        difference, total = sums - 2.0 * product, sums + 2.0 * product
+        np.fill_diagonal(difference, 0.0)
+        a, b = pairs(cov.size)
+        left = np.minimum(difference, total)[a, b] < _CANCELLING * sums[a, b]
+        a, b = a[left], b[left]
+    minus, plus = _tables.pair_second_moments(s, cov, (a, b), tolerance)
+    difference[a, b] = difference[b, a] = minus.value
+    total[a, b] = total[b, a] = plus.value
+    error[a, b] = error[b, a] = (minus.error + plus.error) / 4.0
+    return SecondMoments(variance, difference, total, error)
 
 
 def slopes(
@@ -97,6 +116,11 @@ def slopes(
             "differentiation returns 0, which is wrong",
             suggestion='a continuous activation, such as "hard_tanh" or "erf"',
         )
+    closed = _closed_forms.slope_product(s, cov)
+    if closed is not None:
+        variance = np.diagonal(closed)
+        scale = np.sqrt(np.multiply.outer(variance, variance))
+        return Estimate(closed, 4.0 * ROUNDOFF * scale)
     table = pair_derivatives(s, cov, 2, tolerance=tolerance)
     return Estimate(table.value[1, 1], table.error[1, 1])
 
@@ -115,9 +139,11 @@ def pair_derivatives(
     """
     s = activations.get(activation)
     _check_order(order)
-    diagonal, _ = _smooth.self_table(s, cov, order, tolerance)
-    off = _smooth.pair_table(s, cov, order, tolerance)
-    return Estimate(_tables(off.value, diagonal.value), _tables(off.error, diagonal.error))
+    diagonal, _ = _tables.self_table(s, cov, order, tolerance)
+    off = _tables.pair_table(s, cov, order, tolerance)
+    return Estimate(
+        _assembled(off.value, diagonal.value), _assembled(off.error, diagonal.error)
+    )
 
 
 def self_derivatives(
@@ -130,7 +156,7 @@ def self_derivatives(
     """<(s^2)^(m)> for m = 0 to order, of every sample: shape (order+1, N)."""
     s = activations.get(activation)
     _check_order(order)
-    return _smooth.self_table(s, cov, order, tolerance)[1]
+    return _tables.self_table(s, cov, order, tolerance)[1]
 
 
 def product_moments(
@@ -144,21 +170,9 @@ def product_moments(
     s = activations.get(activation)
     indices = _check_indices(indices, cov.size)
     rows, back = np.unique(np.sort(indices, axis=1), axis=0, return_inverse=True)
-    value, error = np.empty((2, len(rows)))
-    distinct = [tuple(dict.fromkeys(row)) for row in rows.tolist()]
-    for size in range(1, 5):
-        where = [q for q, group in enumerate(distinct) if len(group) == size]
-        if not where:
-            continue
-        groups = list(dict.fromkeys(distinct[q] for q in where))
-        means = _smooth.group_means(s, cov, np.array(groups), tolerance)
-        for q in where:
-            group = distinct[q]
-            powers = tuple(int(np.sum(rows[q] == a)) for a in group)
-            at = _smooth.PATTERNS[size].index(powers), groups.index(group)
-            value[q], error[q] = means.value[at], means.error[at]
+    means = four_products(s, cov, rows, tolerance)
     back = back.reshape(-1)
-    return Estimate(value[back], error[back])
+    return Estimate(means.value[back], means.error[back])
 
 
 def _check_order(order: int) -> None:
@@ -178,14 +192,7 @@ def _check_indices(indices: np.ndarray, size: int) -> np.ndarray:
     return indices
 
 
-def _matrix(off: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    matrix = np.diag(diagonal)
-    a, b = pairs(len(diagonal))
-    matrix[a, b] = matrix[b, a] = off
-    return matrix
-
-
-def _tables(off: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+def _assembled(off: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     size = diagonal.shape[-1]
     out = np.empty((*diagonal.shape, size))
     a, b = pairs(size)

@@ -9,11 +9,13 @@ may be about twice as large at the same error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from whydeep.gaussian._estimate import Estimate
+from whydeep.gaussian._refine import outer_share, reach, refine
 
 __all__ = ["gaussian_means", "pair_rows", "root"]
 
@@ -23,7 +25,6 @@ Integrand = Callable[[np.ndarray], Sequence[np.ndarray]]
 _LARGEST_STEP = 0.8
 _MOST_NODES = 1 << 22
 _BLOCK = 1 << 18  # arguments evaluated at once: bounds memory, and fits the compiled lengths
-_ROUNDOFF = 4e-15  # of a weighted sum, relative to the sum of magnitudes
 _LARGEST_RADIUS = 40.0
 
 # Orthogonal matrices with entries of equal or nearly equal size.
@@ -45,39 +46,29 @@ def gaussian_means(integrand: Integrand, rows: np.ndarray, tolerance: float) -> 
 
     Returns:
         Values and errors, shape (m, n). The nodes are doubled in number until two successive
-        lattices agree, and the radius grows until the tail is small; the error is three times the
-        last difference (enough even for an undeclared kink, where convergence is algebraic), plus
-        the estimated tail and rounding.
+        lattices agree, and the radius grows until the tail is small.
 
     **Source:** Trefethen and Weideman 2014, Theorem 5.1 (the trapezoid rule on the real line).
     """
-    count, _, dimension = rows.shape
-    radius = _reach(tolerance * 1e-2) + 0.25 * dimension
-    value = error = np.empty((0, count))
-    active = np.arange(count)
-    previous = None
-    level = 0
-    while active.size:
-        steps = _steps(rows[active], dimension) * 2.0 ** (-level / dimension)
+    count, forms, dimension = rows.shape
+    if count == 0:
+        empty = np.empty((len(integrand(np.zeros((0, forms, 1)))), 0))
+        return Estimate(empty, empty)
+    radius = reach(1e-2 * tolerance) + 0.1 * dimension
+
+    def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, ...] | None:
+        nonlocal radius
+        steps = _steps(rows[active]) * 2.0 ** (-level / dimension)
+        if level > 1 and _volume(dimension, radius) / np.prod(steps) > _MOST_NODES:
+            return None
         nodes, weights = _ball(steps, radius)
         mean, size, shell = _sums(integrand, rows[active], nodes, weights, radius)
-        tail = _tail(size, shell)
-        if previous is None:
-            value = np.full((len(mean), count), np.nan)
-            error = np.full((len(mean), count), np.inf)
-        else:
-            bound = 3.0 * np.abs(mean - previous) + tail + _ROUNDOFF * size
-            value[:, active], error[:, active] = mean, np.where(np.isfinite(mean), bound, np.inf)
-            done = np.all(bound <= np.maximum(tolerance, 2.0 * _ROUNDOFF) * size, axis=0)
-            done |= ~np.all(np.isfinite(mean), axis=0)
-            active, mean, tail, size = active[~done], *(x[:, ~done] for x in (mean, tail, size))
-        if 2 * len(weights) > _MOST_NODES:
-            break
-        if active.size and np.any(tail > 0.1 * tolerance * size) and radius < _LARGEST_RADIUS:
+        tail = outer_share(size, shell)
+        if np.any(tail > 0.1 * tolerance * size) and radius < _LARGEST_RADIUS:
             radius += 2.0
-        previous = mean
-        level += 1
-    return Estimate(value, error)
+        return mean, size, tail
+
+    return refine(rule, count, tolerance)
 
 
 def pair_rows(
@@ -111,14 +102,13 @@ def root(matrix: np.ndarray) -> np.ndarray:
     return a @ _TURN[a.shape[1]]
 
 
-def _reach(share: float) -> float:
-    """The radius beyond which a Gaussian has about this share of its mass."""
-    return float(np.sqrt(-2.0 * np.log(share)))
-
-
-def _steps(rows: np.ndarray, dimension: int) -> np.ndarray:
+def _steps(rows: np.ndarray) -> np.ndarray:
     amplitude = np.abs(rows).max(axis=(0, 1))
     return np.minimum(_LARGEST_STEP, 0.6 / np.maximum(amplitude, 1e-300))
+
+
+def _volume(dimension: int, radius: float) -> float:
+    return math.pi ** (dimension / 2) / math.gamma(dimension / 2 + 1) * radius**dimension
 
 
 def _ball(steps: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -161,13 +151,3 @@ def _sums(
             parts.append(total)
     sums = np.concatenate(parts, axis=1)
     return sums[..., 0], sums[..., 1], sums[..., 2]
-
-
-def _tail(size: np.ndarray, shell: np.ndarray) -> np.ndarray:
-    """What lies beyond the radius, if the integrand falls off like a (shifted) Gaussian.
-
-    The share exp(-x^2/2) in the last unit continues as exp(-(x + 1)^2/2) beyond it.
-    """
-    share = np.divide(shell, size, out=np.zeros_like(size), where=size > 0)
-    depth = np.sqrt(-2.0 * np.log(np.clip(share, 1e-300, 1.0)))
-    return size * np.where(share > 0, np.exp(-0.5 * (depth + 1.0) ** 2), 0.0)
