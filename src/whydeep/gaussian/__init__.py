@@ -1,6 +1,7 @@
 """Expectations of activations under Gaussian laws, each with an estimate of its error."""
 
 from whydeep.gaussian._covariance import Covariance
+from whydeep.gaussian._criticality import CriticalPoint, Criticality, critical
 from whydeep.gaussian._estimate import Estimate
 from whydeep.gaussian._moments import (
     SecondMoments,
@@ -13,8 +14,11 @@ from whydeep.gaussian._moments import (
 
 __all__ = [
     "Covariance",
+    "CriticalPoint",
+    "Criticality",
     "Estimate",
     "SecondMoments",
+    "critical",
     "pair_derivatives",
     "product_moments",
     "second_moments",

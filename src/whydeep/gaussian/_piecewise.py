@@ -14,9 +14,9 @@ from whydeep.gaussian._estimate import Estimate
 from whydeep.gaussian._refine import outer_share, reach, refine
 from whydeep.gaussian._trapezoid import Integrand
 
-__all__ = ["line_means", "plane_means"]
+__all__ = ["line_means", "panels", "plane_means", "ratio"]
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+_ORDER = 16
 _FIRST_PANELS = 6
 _LARGEST_RADIUS = 40.0
 _MOST_ARGUMENTS = 1 << 22  # of one law
@@ -45,7 +45,7 @@ def line_means(
 
     def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, ...] | None:
         nonlocal radius
-        u, weights = _panels(breaks[active], _FIRST_PANELS << level, radius)
+        u, weights = panels(breaks[active], _FIRST_PANELS << level, radius)
         if level > 1 and u.shape[1] > _MOST_ARGUMENTS >> 6:
             return None
         z = mean[active, None] + deviation[active, None] * u
@@ -79,18 +79,18 @@ def plane_means(
 
     def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, ...] | None:
         nonlocal radius
-        panels = _FIRST_PANELS << level
-        inner = len(_NODES) * (panels + 2 * len(kinks))
-        outer = len(_NODES) * (panels + crossings.shape[1])
+        even = _FIRST_PANELS << level
+        inner = _ORDER * (even + 2 * len(kinks))
+        outer = _ORDER * (even + crossings.shape[1])
         if level > 1 and inner * outer > _MOST_ARGUMENTS:
             return None
         laws = max(1, _BLOCK // (4 * inner * outer))
         parts = []
         for start in range(0, active.size, laws):
             which = active[start : start + laws]
-            y, outer_weights = _panels(crossings[which], panels, radius)
+            y, outer_weights = panels(crossings[which], even, radius)
             breaks = _inner_breaks(rows[which], y, np.asarray(kinks))
-            x, inner_weights = _panels(breaks, panels, radius)
+            x, inner_weights = panels(breaks, even, radius)
             z = rows[which, :, 0, None, None] * x[:, None] + (
                 rows[which, :, 1, None] * y[:, None, :]
             )[..., None]
@@ -115,14 +115,17 @@ def _refined(rule, integrand: Integrand, count: int, forms: int, tolerance: floa
         return refine(rule, count, tolerance)
 
 
-def _panels(breaks: np.ndarray, count: int, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def panels(
+    breaks: np.ndarray, count: int, radius: float, order: int = _ORDER
+) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and Gaussian weights of `count` equal panels, broken further: (..., nodes)."""
     even = np.linspace(-radius, radius, count + 1)
     even = np.broadcast_to(even, (*breaks.shape[:-1], count + 1))
     edges = np.sort(np.concatenate([even, np.clip(breaks, -radius, radius)], axis=-1), axis=-1)
+    points, factors = np.polynomial.legendre.leggauss(order)
     half = np.diff(edges)[..., None] / 2.0
-    nodes = (edges[..., :-1, None] + half) + half * _NODES
-    weights = half * _WEIGHTS * np.exp(-(nodes**2) / 2.0) / np.sqrt(2.0 * np.pi)
+    nodes = (edges[..., :-1, None] + half) + half * points
+    weights = half * factors * np.exp(-(nodes**2) / 2.0) / np.sqrt(2.0 * np.pi)
     shape = (*breaks.shape[:-1], -1)
     return nodes.reshape(shape), weights.reshape(shape)
 
@@ -133,7 +136,7 @@ def _crossings(rows: np.ndarray, kinks: np.ndarray) -> np.ndarray:
     half = np.subtract.outer(kinks, kinks).ravel() / 2.0
     (m0, m1), (h0, h1) = (np.moveaxis(rows[:, i], 1, 0)[..., None] for i in (2, 3))
     determinant = m0 * h1 - h0 * m1
-    return _ratio(m0 * half - h0 * middle, np.broadcast_to(determinant, (len(rows), half.size)))
+    return ratio(m0 * half - h0 * middle, np.broadcast_to(determinant, (len(rows), half.size)))
 
 
 def _inner_breaks(rows: np.ndarray, y: np.ndarray, kinks: np.ndarray) -> np.ndarray:
@@ -141,11 +144,12 @@ def _inner_breaks(rows: np.ndarray, y: np.ndarray, kinks: np.ndarray) -> np.ndar
     lines = []
     for row in (0, 1):
         top = kinks - (rows[:, row, 1, None] * y)[..., None]
-        lines.append(_ratio(top, np.broadcast_to(rows[:, row, 0, None, None], top.shape)))
+        lines.append(ratio(top, np.broadcast_to(rows[:, row, 0, None, None], top.shape)))
     return np.concatenate(lines, axis=-1)
 
 
-def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """top / bottom, infinite where the bottom is 0."""
     out = np.full(top.shape, np.inf)
     with np.errstate(over="ignore"):
         return np.divide(top, bottom, out=out, where=bottom != 0)

@@ -18,10 +18,10 @@ _NEAR = 1e-3
 
 
 def self_means(
-    activation: ScalarFunction, cov: Covariance, integrand: Integrand, tolerance: float
+    activation: ScalarFunction, variance: np.ndarray, integrand: Integrand, tolerance: float
 ) -> Estimate:
     """Means of m functions of one sample, not smooth at the kinks of s: shape (m, N)."""
-    deviation = np.sqrt(cov.variance)
+    deviation = np.sqrt(variance)
     if activation.smooth:
         return gaussian_means(integrand, deviation[:, None, None], tolerance)
     if activation.continuous:  # without variance: the mean of both sides of a kink at 0
@@ -117,7 +117,7 @@ def self_table(
         products = [table[i] * table[j] for i, j in which]
         return products + [_leibniz_square(table, m) for m in range(order + 1)]
 
-    both = self_means(activation, cov, integrand, tolerance)
+    both = self_means(activation, cov.variance, integrand, tolerance)
     split = len(which)
     table = _table(Estimate(both.value[:split], both.error[:split]), which, order)
     squares = Estimate(both.value[split:], both.error[split:])

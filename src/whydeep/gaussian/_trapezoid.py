@@ -17,7 +17,7 @@ import numpy as np
 from whydeep.gaussian._estimate import Estimate
 from whydeep.gaussian._refine import outer_share, reach, refine
 
-__all__ = ["gaussian_means", "pair_rows", "root"]
+__all__ = ["ball", "gaussian_means", "lattice_steps", "pair_rows", "root"]
 
 Integrand = Callable[[np.ndarray], Sequence[np.ndarray]]
 
@@ -58,10 +58,10 @@ def gaussian_means(integrand: Integrand, rows: np.ndarray, tolerance: float) -> 
 
     def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, ...] | None:
         nonlocal radius
-        steps = _steps(rows[active]) * 2.0 ** (-level / dimension)
+        steps = lattice_steps(rows[active]) * 2.0 ** (-level / dimension)
         if level > 1 and _volume(dimension, radius) / np.prod(steps) > _MOST_NODES:
             return None
-        nodes, weights = _ball(steps, radius)
+        nodes, weights = ball(steps, radius)
         mean, size, shell = _sums(integrand, rows[active], nodes, weights, radius)
         tail = outer_share(size, shell)
         if np.any(tail > 0.1 * tolerance * size) and radius < _LARGEST_RADIUS:
@@ -102,7 +102,8 @@ def root(matrix: np.ndarray) -> np.ndarray:
     return a @ _TURN[a.shape[1]]
 
 
-def _steps(rows: np.ndarray) -> np.ndarray:
+def lattice_steps(rows: np.ndarray) -> np.ndarray:
+    """Steps of the coarsest lattice for functions whose features have unit size: shape (d,)."""
     amplitude = np.abs(rows).max(axis=(0, 1))
     return np.minimum(_LARGEST_STEP, 0.6 / np.maximum(amplitude, 1e-300))
 
@@ -111,7 +112,7 @@ def _volume(dimension: int, radius: float) -> float:
     return math.pi ** (dimension / 2) / math.gamma(dimension / 2 + 1) * radius**dimension
 
 
-def _ball(steps: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def ball(steps: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """Lattice points with |u| <= radius, shape (d, nodes), and their Gaussian weights."""
     points = np.zeros((0, 1))
     square = np.zeros(1)

@@ -1,0 +1,5 @@
+"""Real inputs, by name or from a file, and the check of inputs at the public boundary."""
+
+from whydeep.data._check import check_inputs as check_inputs
+from whydeep.data._load import load as load
+from whydeep.data._named import NAMES as NAMES

@@ -1,0 +1,274 @@
+"""Inputs from a file: .npy, .npz and .csv, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from whydeep.errors import InputError
+
+__all__ = ["EXTENSIONS", "read_arrays", "read_file"]
+
+EXTENSIONS = (".npy", ".npz", ".csv")
+
+_READS = "a .npy, .npz or .csv file of numbers, one row an input"
+
+
+def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows of a file, unchecked, and its labels, None if it has none.
+
+    Raises:
+        InputError: no such file, not a file, not readable, another extension, damaged, pickled,
+            no matrix in it or several, rows of different lengths, something that is not a number.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in EXTENSIONS:
+        raise InputError(
+            "Files of this kind are not read.",
+            received=str(path),
+            needed=_READS,
+            cause=f"its extension is {suffix}" if suffix else "its name has no extension",
+            suggestion="numpy.savez(file, x=x, y=y), or pass the array itself to the function",
+        )
+    if suffix == ".csv":
+        return _read_csv(path)
+    arrays = read_arrays(path, _wanted)
+    if list(arrays) == [""]:
+        return arrays[""], None
+    labels = arrays.pop("y", None)
+    for key in ("x", "X"):
+        if key in arrays:
+            return arrays[key], labels
+    matrices = [key for key, array in arrays.items() if array.ndim == 2]
+    if len(matrices) != 1:
+        raise InputError(
+            "It is not clear which array of the file holds the inputs.",
+            received=f"{path}: "
+            + (", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "no arrays"),
+            needed="an array named x, or a single one with two dimensions; labels are named y",
+            suggestion="numpy.savez(file, x=x, y=y)",
+        )
+    return arrays[matrices[0]], labels
+
+
+def _wanted(keys: list[str]) -> list[str]:
+    """The inputs and the labels if they can be told by their names, else all."""
+    inputs = next((key for key in ("x", "X") if key in keys), None)
+    return keys if inputs is None else [key for key in (inputs, "y") if key in keys]
+
+
+def read_arrays(
+    path: Path, choose: Callable[[list[str]], list[str]] = list
+) -> dict[str, np.ndarray]:
+    """The chosen arrays of a .npz file by name, or the one of a .npy file under the name ""."""
+    with _opened(path) as file, _explained(path):
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"": content}
+        with content:
+            found = {key: content[key] for key in choose(content.files)}
+            return {key: a for key, a in found.items() if isinstance(a, np.ndarray)}
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever NumPy or zipfile meet in a damaged file becomes an `InputError`."""
+    try:
+        yield
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        pickled = "pickle" in said.lower()
+        empty = path.stat().st_size == 0
+        raise InputError(
+            f"The file {'is empty' if empty else 'holds no plain arrays'}.",
+            received=str(path),
+            needed=_READS,
+            cause="it holds Python objects (pickled), which can run code when they are read"
+            if pickled
+            else f"damaged, cut off, or not made by NumPy: {said}",
+            suggestion="numpy.save(file, numpy.asarray(x, dtype=float)) writes a plain one",
+        ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    _check_file(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(
+            "The file can't be opened.",
+            received=str(path),
+            needed=_READS,
+            cause=error.strerror or str(error),
+            suggestion="check who may read it",
+        ) from error
+    with file:
+        yield file
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_file():
+            return
+        exists, folder = path.exists(), path.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, a null character in it
+        raise InputError(
+            "This is not the name of a file.", received=str(path)[:200], needed=_READS,
+            cause=str(error)[:200],
+        ) from error  # fmt: skip
+    if folder:
+        raise InputError(
+            "This is a folder, not a file.",
+            received=str(path),
+            needed=_READS,
+            suggestion=_neighbours(path, ""),
+        )
+    if exists:
+        raise InputError("This is not a plain file.", received=str(path), needed=_READS)
+    cause = "" if path.is_absolute() else f"relative names start at the folder {Path.cwd()}"
+    if path.parent.exists() and not path.parent.is_dir():
+        cause = f"{path.parent} is a file, not a folder"
+    elif not path.parent.exists():
+        cause = f"there is no folder {path.parent}"
+    raise InputError(
+        "There is no such file.",
+        received=str(path),
+        needed=_READS,
+        cause=cause,
+        suggestion=_neighbours(path.parent, path.name),
+    )
+
+
+def _neighbours(folder: Path, name: str) -> str:
+    """Up to three files of a folder that could be meant."""
+    try:
+        names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS)
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(name, names, n=3) if name else names[:3]
+    return " or ".join(str(folder / n) for n in near)
+
+
+# ------------------------------------------------------------------------------------------- csv
+
+
+def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows of numbers; a header is optional, and a column that it calls y holds the labels."""
+    names: list[str] | None = None
+    first = at = None  # the line that says how many columns there are; the column of labels
+    matrix: list[np.ndarray] = []
+    labels: list[str] = []
+    with _opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        for line, cells in _lines(path, text):
+            if first is None:
+                first = line, len(cells)
+                names = _header(path, line, cells)
+                if names is not None:
+                    at = names.index("y") if "y" in names else None
+                    continue
+            if len(cells) != first[1]:
+                what = f"line {line} has {len(cells)} columns, and line {first[0]} has {first[1]}"
+                _refuse_line(path, line, "its lines have different lengths", what)
+            if at is not None:
+                labels.append(cells.pop(at).strip())
+            try:
+                matrix.append(np.array([float(cell) for cell in cells]))
+            except ValueError:
+                bad = next(i for i, cell in enumerate(cells) if not _is_number(cell))
+                column = bad + (at is not None and bad >= at)
+                _refuse_cell(path, line, column, cells[bad], names)
+    if not matrix:
+        raise InputError(
+            "The file is empty." if names is None else "The file has no rows.",
+            received=str(path),
+            needed=_READS,
+            cause="" if names is None else "there is a header and nothing below it",
+        )
+    return np.stack(matrix), None if at is None else _labels(labels)
+
+
+def _lines(path: Path, text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a csv file that have something in them, with their numbers, from 1."""
+    reader = csv.reader(text, strict=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except UnicodeDecodeError as error:
+        _refuse_line(path, reader.line_num + 1, "it is not a text in UTF-8", str(error))
+    except csv.Error as error:
+        _refuse_line(path, reader.line_num, "it is not comma-separated text", str(error))
+
+
+def _header(path: Path, line: int, cells: list[str]) -> list[str] | None:
+    """The names of the columns if a line has no number in it, None if all are numbers."""
+    names = [cell.strip() for cell in (cells[0].lstrip("# "), *cells[1:])]
+    numbers = [_is_number(name) for name in names]
+    if all(numbers):
+        return None
+    if not names[0] and len(names) > 1:
+        _refuse_line(
+            path,
+            line,
+            "the first column has no name",
+            "an index that pandas has written: frame.to_csv(file, index=False) leaves it out",
+        )
+    if any(numbers):
+        bad = numbers.index(False)
+        _refuse_cell(path, line, bad, cells[bad], None)
+    if names.count("y") > 1:
+        _refuse_line(path, line, "two columns are called y", "labels are one column")
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _labels(texts: list[str]) -> np.ndarray:
+    """Whole numbers if all of them are, else real numbers if all are, else the texts."""
+    for kind in (int, float):
+        try:
+            return np.array([kind(t) for t in texts])
+        except (ValueError, OverflowError):
+            continue
+    return np.array(texts)
+
+
+def _refuse_cell(
+    path: Path, line: int, column: int, text: str, names: list[str] | None
+) -> NoReturn:
+    where = f"line {line}, column {column + 1}" + (f" ({names[column]!r})" if names else "")
+    cause = "a value is missing" if not text.strip() else ""
+    separator = next((s for s in (";", "\t", " ") if s in text.strip()), None)
+    if separator is not None:
+        cause = f"the separator is {separator!r}, not a comma"
+    raise InputError(
+        "There is something in the file that is not a number.",
+        received=f"{path}, {where}: {text[:40]!r}",
+        needed="numbers separated by commas; a header, if there is one, has no numbers in it",
+        cause=cause,
+        suggestion="call the column of labels y in the header; leave other texts out",
+    )
+
+
+def _refuse_line(path: Path, line: int, what: str, cause: str) -> NoReturn:
+    raise InputError(
+        f"The file can't be read: {what}.",
+        received=f"{path}, line {line}" if line else os.fspath(path),
+        needed="lines of numbers separated by commas, equally many on each; a header is optional",
+        cause=cause,
+    )

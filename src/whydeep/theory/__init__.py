@@ -1,0 +1,4 @@
+"""What theory predicts: infinite width and its first corrections. Never imports a measurement."""
+
+from whydeep.theory._predict import predict as predict
+from whydeep.theory._prediction import Prediction as Prediction

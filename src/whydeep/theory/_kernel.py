@@ -1,0 +1,109 @@
+"""Infinite width: the kernel and the tangent kernel of a fully connected network, layer by layer.
+
+    K^(1)_ab = C_b + C_W x_a . x_b / n_0            K^(l+1)_ab = C_b + C_W <s_a s_b>_K^(l)
+    Theta^(1)_ab = lambda_b + lambda_W x_a . x_b / n_0
+    Theta^(l+1)_ab = lambda_b + lambda_W <s_a s_b> + C_W Theta^(l)_ab <s'_a s'_b>
+
+Source: Neal 1996; Poole et al. 2016; Lee et al. 2018 (kernel). Jacot, Gabriel and Hongler 2018;
+Roberts, Yaida and Hanin 2022, Eqs. 4.118, 8.63 and 8.64 (tangent kernel, learning rates by layer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from whydeep.errors import UnsupportedError
+from whydeep.gaussian import Covariance, Estimate, second_moments, slopes
+from whydeep.network import Network
+
+__all__ = ["Layer", "infinite_width", "tangent_kernels"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of preactivations at infinite width.
+
+    Args:
+        number: 1 to L + 1.
+        law: covariance of the preactivations over the inputs.
+        error: bound on the numerical error of the kernel (N, N).
+        images: <s_a s_b> of the layer below (x . x / n_0 for the first), error included.
+    """
+
+    number: int
+    law: Covariance
+    error: np.ndarray
+    images: Estimate
+
+
+def infinite_width(network: Network, x: np.ndarray) -> Iterator[Layer]:
+    """The layers 1 to L + 1 of a network on inputs (N, n_0), one at a time.
+
+    Raises:
+        UnsupportedError: the kernel overflows at some layer.
+    """
+    first = network.dense[0]
+    law = Covariance.from_points(x, first.weight_var, first.bias_var)
+    gram = x @ x.T / x.shape[1]
+    images = Estimate(gram, np.zeros_like(gram))
+    error = np.zeros_like(gram)
+    yield Layer(1, law, error, images)
+    for number, dense in enumerate(network.dense[1:], start=2):
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                moments = second_moments(network.activation, law)
+                c_b, c_w = dense.bias_var, dense.weight_var
+                # The derivative of <s_a s_b> in K is at most max(<s'^2>, ...) on the diagonal;
+                # slopes exist for every continuous activation. A jump is not differentiable, and
+                # its own error dominates.
+                growth = _growth(network, law)
+                error = c_w * (moments.error + growth * error)
+                law = Covariance(
+                    c_b + c_w * moments.variance,
+                    c_w * moments.difference,
+                    4 * c_b + c_w * moments.total,
+                )
+        except FloatingPointError as overflow:
+            raise UnsupportedError(
+                f"The kernel of this network overflows at layer {number}.",
+                received=f"variances up to {law.variance.max():.3g} at layer {number - 1}",
+                cause=f"{network.activation.name} amplifies them from layer to layer",
+                suggestion="smaller weight_var and bias_var, fewer layers, or inputs of unit scale",
+            ) from overflow
+        images = Estimate(moments.matrix, moments.error)
+        yield Layer(number, law, error, images)
+
+
+def _growth(network: Network, law: Covariance) -> float:
+    """How much an error of the kernel grows in <s s>, to first order."""
+    if not network.activation.continuous:
+        return 1.0
+    return float(np.max(np.abs(slopes(network.activation, law).value), initial=0.0))
+
+
+def tangent_kernels(network: Network, inputs: int, layers: list[Layer]) -> list[Estimate]:
+    """Tangent kernels (N, N) of the layers, from their kernels.
+
+    Raises:
+        UnsupportedError: the activation jumps, so that its tangent kernel does not exist.
+    """
+    rates = network.learning_rates(inputs)
+    bias_lr, weight_lr = rates[0]
+    value = bias_lr + weight_lr * layers[0].images.value
+    error = np.zeros_like(value)
+    out = [Estimate(value, error)]
+    for below, layer in zip(layers[:-1], layers[1:], strict=True):
+        slope = slopes(network.activation, below.law)
+        bias_lr, weight_lr = rates[layer.number - 1]
+        c_w = network.dense[layer.number - 1].weight_var
+        error = (
+            weight_lr * layer.images.error
+            + c_w * np.abs(value) * slope.error
+            + c_w * error * np.abs(slope.value)
+        )
+        value = bias_lr + weight_lr * layer.images.value + c_w * value * slope.value
+        out.append(Estimate(value, error))
+    return out

@@ -1,0 +1,196 @@
+"""The front door of theory: what it predicts of a network on given inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from whydeep.data import check_inputs
+from whydeep.errors import InputError, UnsupportedError
+from whydeep.gaussian import Estimate
+from whydeep.network import Network
+from whydeep.observables import OBSERVABLES, expand, reduce
+from whydeep.theory._kernel import infinite_width, tangent_kernels
+from whydeep.theory._prediction import Prediction
+from whydeep.theory._vertex import first_corrections
+
+__all__ = ["predict"]
+
+# Above this many inputs the N^4 array of the vertex would pass a gigabyte a layer.
+_MOST_INPUTS_AT_FIRST_ORDER = 100
+
+_SOURCES = {
+    "kernel": "Neal 1996; Lee et al. 2018; Roberts, Yaida and Hanin 2022, Eq. 4.118",
+    "ntk": "Jacot, Gabriel and Hongler 2018; Roberts, Yaida and Hanin 2022, Eq. 8.63",
+    "four_point": "Roberts, Yaida and Hanin 2022, Eq. 4.90 (derivative form)",
+    "kernel_correction": "Roberts, Yaida and Hanin 2022, Eq. 4.136 (derivative form)",
+}
+_ASSUMPTIONS = (
+    "weights and biases independent and Gaussian, at initialisation",
+    "every hidden width goes to infinity at fixed ratios and fixed depth; what is left out is one "
+    "order higher in depth / width",
+)
+_HEAVY = (
+    "the fourth moments of {} are dominated by events that no feasible number of draws contains, "
+    "so no measurement could be compared with it"
+)
+
+
+def predict(
+    network: Network,
+    inputs: Any,
+    *,
+    order: int = 1,
+    observables: Iterable[str] | None = None,
+) -> Prediction:
+    """What theory predicts of a network at initialisation, layer by layer.
+
+    Args:
+        network: from `whydeep.mlp`.
+        inputs: (N, n_0), real numbers.
+        order: 0 for infinite width (``kernel``, ``ntk``), 1 for the first corrections in 1/width
+            too (``four_point``, ``kernel_correction``), as coefficients of 1/n_(l-1).
+        observables: names to keep; by default all of that order that exist for the network.
+
+    Returns:
+        A `Prediction`: ``predicted["four_point"]`` is an ``xarray.DataArray`` with dimensions
+        ``(layer, input_1, ..., input_4)``; ``.tolerance``, ``.valid``, ``.cite()`` beside it.
+
+    Raises:
+        InputError: bad inputs, order or names; more than 100 distinct inputs at order 1.
+        UnsupportedError: an observable asked for by name does not exist for this network.
+
+    Accuracy: float64; see ``.tolerance`` (1e-12 relative for smooth activations and closed forms,
+    1e-9 for means over four distinct inputs). Cost: N^2 two-dimensional means a layer at order 0,
+    N^4 / 24 four-dimensional ones at order 1.
+
+    Source: Roberts, Yaida and Hanin 2022, Chapters 4 and 8; ``.cite()`` names the equations.
+
+    Example:
+        >>> import numpy as np
+        >>> from whydeep.network import mlp
+        >>> x = np.array([[1.0, 1.0]])
+        >>> predicted = predict(mlp(3, 64, "relu"), x)
+        >>> predicted["four_point"].squeeze().values.round(9)
+        array([ 0.,  5., 10., 15.])
+    """
+    x = check_inputs(inputs)
+    if order not in (0, 1):
+        raise InputError(
+            "Theory is implemented to first order in 1/width.",
+            received=f"order={order!r}",
+            needed="0 or 1",
+        )
+    available = [o.name for o in OBSERVABLES.values() if o.order <= order]
+    wanted = _wanted(observables, available)
+    missing = _missing(network, available)
+    for name in wanted if observables is not None else ():
+        if name in missing:
+            raise UnsupportedError(
+                f"There is no {OBSERVABLES[name].title} for this network.", cause=missing[name]
+            )
+    distinct, back = np.unique(x, axis=0, return_inverse=True)
+    if order == 1 and len(distinct) > _MOST_INPUTS_AT_FIRST_ORDER:
+        raise InputError(
+            "The vertex of this many inputs does not fit in memory.",
+            received=f"{len(distinct)} distinct inputs",
+            needed=f"at most {_MOST_INPUTS_AT_FIRST_ORDER} at order 1: it has N^4 entries a layer",
+            suggestion="fewer inputs, or order=0",
+        )
+    results = _compute(network, distinct, [w for w in wanted if w not in missing])
+    index = back.reshape(-1)
+    values, tolerance = {}, {}
+    for name, estimates in results.items():
+        take = np.ix_(*[index] * OBSERVABLES[name].samples)
+        values[name] = _labelled(name, [e.value[take] for e in estimates])
+        tolerance[name] = _labelled(name, [e.error[take] for e in estimates])
+    return Prediction(
+        network=network,
+        inputs=x,
+        arrays=values,
+        tolerance=tolerance,
+        valid={n: _valid(network, values, n) for n in values if OBSERVABLES[n].order == 1},
+        assumptions=_ASSUMPTIONS,
+        sources={name: _SOURCES[name] for name in values},
+        missing={name: reason for name, reason in missing.items() if name in wanted},
+    )
+
+
+def _wanted(observables: Iterable[str] | None, available: list[str]) -> list[str]:
+    if observables is None:
+        return available
+    names = [observables] if isinstance(observables, str) else list(observables)
+    for name in names:
+        if name not in available:
+            raise InputError(
+                "There is no observable of this name at this order.",
+                received=repr(name),
+                needed="one of " + ", ".join(available),
+                suggestion="order=1" if name in OBSERVABLES else "",
+            )
+    return [name for name in available if name in names]
+
+
+def _missing(network: Network, available: list[str]) -> dict[str, str]:
+    activation = network.activation
+    out = {}
+    if not activation.continuous:
+        out["ntk"] = (
+            f"{activation.name} jumps, so <s'^2> is infinite and the tangent kernel diverges on "
+            "its diagonal (automatic differentiation returns 0, which is wrong)"
+        )
+    if activation.heavy_tailed:
+        out["four_point"] = out["kernel_correction"] = _HEAVY.format(activation.name)
+    return {name: reason for name, reason in out.items() if name in available}
+
+
+def _compute(network: Network, x: np.ndarray, names: list[str]) -> dict[str, list[Estimate]]:
+    layers = list(infinite_width(network, x))
+    out: dict[str, list[Estimate]] = {}
+    if "kernel" in names:
+        out["kernel"] = [Estimate(layer.law.matrix, layer.error) for layer in layers]
+    if "ntk" in names:
+        out["ntk"] = tangent_kernels(network, x.shape[1], layers)
+    if "four_point" in names or "kernel_correction" in names:
+        vertices, corrections = first_corrections(network, layers)
+        both = {"four_point": vertices, "kernel_correction": corrections}
+        out |= {name: both[name] for name in both if name in names}
+    return out
+
+
+def _labelled(name: str, layers: list[np.ndarray]) -> xr.DataArray:
+    full = np.stack(layers)
+    return expand(name, reduce(name, full), full.shape[1])
+
+
+def _valid(network: Network, values: dict[str, xr.DataArray], name: str) -> xr.DataArray:
+    """Where the expansion holds: the distance of two inputs must not fluctuate like itself.
+
+    The means of a kinked activation are not analytic where two inputs coincide, so an expansion
+    around the mean needs the relative variance of the squared distance D of the layer below,
+    V_DD / (n D^2), to be small: at most 1/4 here. Smooth activations and identical inputs are
+    always in order.
+    """
+    like = values[name]
+    good = np.ones(like.shape, dtype=bool)
+    if not network.activation.smooth and "kernel" in values and "four_point" in values:
+        kernel, vertex = values["kernel"].values, values["four_point"].values
+        n = kernel.shape[1]
+        a, b = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
+        for layer in range(2, len(kernel)):
+            v, k = vertex[layer - 1], kernel[layer - 1]
+            spread = k[a, a] + k[b, b] - 2 * k[a, b]
+            variance = (
+                v[a, a, a, a] + v[b, b, b, b] + 2 * v[a, a, b, b]
+                + 4 * v[a, b, a, b] - 4 * v[a, a, a, b] - 4 * v[b, b, a, b]
+            )  # fmt: skip
+            width = network.widths[layer - 2]
+            near = (variance > 0.25 * width * spread**2) & (spread > 1e-12 * (k[a, a] + k[b, b]))
+            if OBSERVABLES[name].samples == 2:
+                good[layer] = ~near
+            else:
+                good[layer] = ~(near[:, :, None, None] | near[None, None])
+    return xr.DataArray(good, dims=like.dims, coords=like.coords, name=name)

@@ -1,0 +1,84 @@
+"""A prediction: labelled values with their numerical error, assumptions and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from whydeep.errors import InputError
+from whydeep.network import Network
+from whydeep.observables import OBSERVABLES
+
+__all__ = ["Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction(Mapping[str, xr.DataArray]):
+    """What theory says of a network on given inputs: a mapping from observable to labelled array.
+
+    Args:
+        network: what the prediction is about.
+        inputs: (N, n_0).
+        arrays: by observable: ``(layer, input_1, input_2)`` for kernels and their corrections,
+            ``(layer, input_1, ..., input_4)`` for the vertex; layers 1 to L + 1.
+        tolerance: a bound on the numerical error of each value (quadrature, carried through the
+            recursion to first order), same labels.
+        valid: for each observable of first order, where the expansion in 1/width holds at the
+            network's own width: False where a kinked activation meets inputs so close that their
+            distance fluctuates by as much as itself. Same labels.
+        assumptions: what is taken for granted.
+        sources: by observable.
+        missing: observables that this network does not have, and why.
+    """
+
+    network: Network
+    inputs: np.ndarray
+    arrays: Mapping[str, xr.DataArray]
+    tolerance: Mapping[str, xr.DataArray]
+    valid: Mapping[str, xr.DataArray]
+    assumptions: tuple[str, ...]
+    sources: Mapping[str, str]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> xr.DataArray:
+        if name in self.missing:
+            raise InputError(
+                f"There is no {OBSERVABLES[name].title} for this network.",
+                cause=self.missing[name],
+                suggestion="one of " + ", ".join(self.arrays),
+            )
+        if name not in self.arrays:
+            raise InputError(
+                "This prediction does not hold that observable.",
+                received=repr(name),
+                needed="one of " + ", ".join(self.arrays),
+                suggestion="predict(network, inputs, order=1) for the first corrections in 1/width",
+            )
+        return self.arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.arrays
+
+    def __repr__(self) -> str:
+        lines = [f"<prediction for {self.network} on {len(self.inputs)} inputs>"]
+        for name, value in self.arrays.items():
+            observable = OBSERVABLES[name]
+            size = f"order {observable.order}, numerical error <= {self.tolerance[name].max():.1e}"
+            lines.append(f"  {name:<18} {observable.symbol:<5} {size}")
+            del value
+        lines += [f"  {name:<18} none: {reason}" for name, reason in self.missing.items()]
+        return "\n".join(lines)
+
+    def cite(self) -> str:
+        """The sources of the formulas and what they assume, as text."""
+        lines = [f"{name}: {source}" for name, source in self.sources.items()]
+        return "\n".join([*lines, "Assumptions:", *(f"- {a}" for a in self.assumptions)])
