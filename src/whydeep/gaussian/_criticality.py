@@ -136,6 +136,7 @@ def _means(s: ScalarFunction, kernels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return means.value / units, means.error / units
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is no sign change
 def _mismatch(s: ScalarFunction, kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """<z s s'>/K - <s'^2>, relative to its terms, and the error of that."""
     (_, parallel, across), (_, error_1, error_2) = _means(s, kernels)
@@ -169,7 +170,7 @@ def _origin(s: ScalarFunction) -> tuple[tuple[CriticalPoint, ...], bool]:
     if abs(values[1]) > 1e-14 or square < 1e-14:
         return (), False
     (image, _, _), _ = _means(s, np.array([_SMALL]))
-    return (CriticalPoint(1.0 / square, 0.0, 0.0),), bool(image[0] <= square * _SMALL)
+    return (CriticalPoint(1.0 / square, 0.0, 0.0),), bool(image[0] <= square * _SMALL * (1.0 + 1e-10))
 
 
 def _none(

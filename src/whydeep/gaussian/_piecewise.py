@@ -111,8 +111,7 @@ def _refined(rule, integrand: Integrand, count: int, forms: int, tolerance: floa
     if count == 0:
         empty = np.empty((len(integrand(np.zeros((0, forms, 1)))), 0))
         return Estimate(empty, empty)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return refine(rule, count, tolerance)
+    return refine(rule, count, tolerance)
 
 
 def panels(

@@ -18,6 +18,7 @@ _STALL = 1e-9
 Rule = Callable[[int, np.ndarray], "tuple[np.ndarray, np.ndarray, np.ndarray] | None"]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows has an infinite error
 def refine(rule: Rule, count: int, tolerance: float) -> Estimate:
     """Values of m functions under n laws, refined until the estimated error is below tolerance.
 
@@ -65,6 +66,6 @@ def outer_share(size: np.ndarray, shell: np.ndarray) -> np.ndarray:
 
     The share exp(-x^2/2) of the last unit of the radius continues as exp(-(x + 1)^2/2) beyond it.
     """
-    share = np.divide(shell, size, out=np.zeros_like(size), where=size > 0)
+    share = np.divide(shell, size, out=np.zeros_like(size), where=(size > 0) & (size < np.inf))
     depth = np.sqrt(-2.0 * np.log(np.clip(share, 1e-300, 1.0)))
     return size * np.where(share > 0, np.exp(-0.5 * (depth + 1.0) ** 2), 0.0)

@@ -137,18 +137,17 @@ def _sums(
     laws = max(1, _BLOCK // (forms * weights.size))
     block = max(1, _BLOCK // forms)
     parts = []
-    with np.errstate(over="ignore", invalid="ignore"):
-        for first in range(0, count, laws):
-            total: np.ndarray | float = 0.0
-            for start in range(0, weights.size, block):
-                span = slice(start, start + block)
-                functions = integrand(rows[first : first + laws] @ nodes[:, span])
-                total = total + np.stack(
-                    [
-                        np.column_stack([f @ weights[span], np.abs(f) @ magnitude_weights[span]])
-                        for f in functions
-                    ]
-                )
-            parts.append(total)
+    for first in range(0, count, laws):
+        total: np.ndarray | float = 0.0
+        for start in range(0, weights.size, block):
+            span = slice(start, start + block)
+            functions = integrand(rows[first : first + laws] @ nodes[:, span])
+            total = total + np.stack(
+                [
+                    np.column_stack([f @ weights[span], np.abs(f) @ magnitude_weights[span]])
+                    for f in functions
+                ]
+            )
+        parts.append(total)
     sums = np.concatenate(parts, axis=1)
     return sums[..., 0], sums[..., 1], sums[..., 2]
