@@ -31,6 +31,8 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     suffix = path.suffix.lower()
     if suffix not in EXTENSIONS:
+        if not suffix:
+            _check_file(path)  # a folder, or nothing of this name: more use than the extension
         raise InputError(
             "Files of this kind are not read.",
             received=str(path),
@@ -87,13 +89,14 @@ def _explained(path: Path) -> Iterator[None]:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         pickled = "pickle" in said.lower()
         empty = path.stat().st_size == 0
+        cause = "" if empty else f"damaged, cut off, or not made by NumPy: {said}"
+        if pickled:
+            cause = "it holds Python objects (pickled), which can run code when they are read"
         raise InputError(
             f"The file {'is empty' if empty else 'holds no plain arrays'}.",
             received=str(path),
             needed=_READS,
-            cause="it holds Python objects (pickled), which can run code when they are read"
-            if pickled
-            else f"damaged, cut off, or not made by NumPy: {said}",
+            cause=cause,
             suggestion="numpy.save(file, numpy.asarray(x, dtype=float)) writes a plain one",
         ) from error
 
