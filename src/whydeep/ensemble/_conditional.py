@@ -30,12 +30,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.activations import ScalarFunction
-from whydeep.ensemble._normals import Key, normals
+from whydeep.ensemble._normals import Key, normals, threefry
 
 __all__ = ["Plan", "Shape", "draw_kernels", "draw_tangent_kernels"]
 
-# Streams of normal numbers within a draw: forward, bias column, output row, backward.
+# Streams of normal numbers of a layer.
 _FORWARD, _OUTPUT, _BACKWARD, _BIAS = range(4)
+_STREAMS = 4
+
+_FEW_INPUTS = 8
 
 
 @dataclass(frozen=True)
@@ -141,14 +144,37 @@ def _products(left: Any, right: Any) -> Any:
     return jnp.einsum("amnt,bmnt->abmt", left, right, precision=jax.lax.Precision.HIGHEST)
 
 
-def _forward_normals(plan: Plan, key: Key) -> Any:
-    """All normal numbers of the forward pass, (L, N, total, lanes).
+def _gram(s: Any) -> Any:
+    """Sums over neurons of s_a s_b. For few inputs one pass a pair beats the matrix product."""
+    size = s.shape[0]
+    if size > _FEW_INPUTS:
+        return _products(s, s)
+    sums = {(a, b): jnp.sum(s[a] * s[b], axis=1) for a in range(size) for b in range(a, size)}
+    rows = [[sums[min(a, b), max(a, b)] for b in range(size)] for a in range(size)]
+    return jnp.stack([jnp.stack(row) for row in rows])
 
-    They are made before the scan over layers and handed to it: inside, the compiler would fuse
+
+def _materialised_normals(plan: Plan, key: Key, stream: Any) -> Any:
+    """Normal numbers (N, total, lanes) of a stream, made by a loop over the inputs.
+
+    The loop is there to have them made once: written as one expression, the compiler would fuse
     them into each of their N uses and make every number N times.
     """
-    shape = (plan.depth, plan.size, plan.total, plan.lanes)
-    return normals(key, _FORWARD, shape, plan.dtype)
+    first = jnp.asarray(stream, jnp.int32) * plan.size
+    return jax.lax.map(
+        lambda a: normals(key, first + a, (plan.total, plan.lanes), plan.dtype),
+        jnp.arange(plan.size, dtype=jnp.int32),
+    )
+
+
+def _factors(plan: Plan, kernels: tuple[Any, ...]) -> list[tuple[Any, Any]]:
+    """Cholesky factors and inverses of every rung, all networks in one pass."""
+    factor, inverse = _cholesky(jnp.concatenate(kernels, axis=2), plan.size, plan.dtype)
+    ends = np.cumsum([plan.nets(rung) for rung in range(plan.rungs)])
+    return [
+        (factor[:, :, end - plan.nets(r) : end], inverse[:, :, end - plan.nets(r) : end])
+        for r, end in enumerate(ends)
+    ]
 
 
 def _start(plan: Plan) -> tuple[Any, ...]:
@@ -171,21 +197,20 @@ def draw_kernels(plan: Plan, key: Key) -> tuple[Any, ...]:
     variances = jnp.asarray(plan.variances, plan.dtype)
     rows, cols = np.triu_indices(plan.size)
 
-    def step(kernels: tuple[Any, ...], at: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        layer, u = at
+    def step(kernels: tuple[Any, ...], layer: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        u = _materialised_normals(plan, key, layer * _STREAMS + _FORWARD)
         new = []
-        for rung, kernel in enumerate(kernels):
-            factor, _ = _cholesky(kernel, plan.size, plan.dtype)
+        for rung, (factor, _) in enumerate(_factors(plan, kernels)):
             s = plan.activation(_combine(factor, plan.split(u, rung)))
             mask = plan.mask(layer, rung)
             s = s if mask is None else s * mask
             c_b, c_w = variances[layer + 1, 0], variances[layer + 1, 1]
             neurons = jnp.asarray(plan.widths, plan.dtype)[layer] * (1 << rung)
-            new.append(c_b + c_w / neurons * _products(s, s))
+            new.append(c_b + c_w / neurons * _gram(s))
         return tuple(new), tuple(kernel[rows, cols] for kernel in new)
 
     layers = jnp.arange(plan.depth, dtype=jnp.int32)
-    return jax.lax.scan(step, _start(plan), (layers, _forward_normals(plan, key)))[1]
+    return jax.lax.scan(step, _start(plan), layers)[1]
 
 
 def draw_tangent_kernels(
@@ -210,26 +235,23 @@ def draw_tangent_kernels(
     widths = jnp.asarray(plan.widths, dtype)
     rungs = range(plan.rungs)
 
-    def forward(kernels: tuple[Any, ...], at: Any) -> tuple[tuple[Any, ...], Any]:
-        layer, u = at
+    def forward(kernels: tuple[Any, ...], layer: Any) -> tuple[tuple[Any, ...], Any]:
+        u = _materialised_normals(plan, key, layer * _STREAMS + _FORWARD)
         new, states = [], []
-        for rung, kernel in enumerate(kernels):
-            factor, inverse = _cholesky(kernel, size, dtype)
+        for rung, (factor, inverse) in enumerate(_factors(plan, kernels)):
             split = plan.split(u, rung)
             s, slope = jax.jvp(
                 plan.activation, (z := _combine(factor, split),), (jnp.ones_like(z),)
             )
             mask = plan.mask(layer, rung)
             s, slope = (s, slope) if mask is None else (s * mask, slope * mask)
-            gram = _products(s, s) / (widths[layer] * (1 << rung))
+            gram = _gram(s) / (widths[layer] * (1 << rung))
             new.append(variances[layer + 1, 0] + variances[layer + 1, 1] * gram)
             states.append({"u": split, "s": s, "slope": slope, "gram": gram, "inverse": inverse})
         return tuple(new), (states, tuple(kernel[rows, cols] for kernel in new))
 
     layers = jnp.arange(plan.depth, dtype=jnp.int32)
-    states, kernels = jax.lax.scan(
-        forward, _start(plan), (layers, _forward_normals(plan, key))
-    )[1]
+    states, kernels = jax.lax.scan(forward, _start(plan), layers)[1]
     first = jnp.asarray(plan.gram, dtype)[:, :, None, None]
 
     def weight(rung: int, layer: Any) -> Any:
@@ -239,11 +261,9 @@ def draw_tangent_kernels(
 
     def one_top(_: Any, top: Any) -> tuple[Any, tuple[Any, ...]]:
         # `top` counts hidden layers from 0: the neuron lives in layer top + 2 of the network.
-        stream = top * 4
-        output = normals(key, stream + _OUTPUT, (1, plan.total, plan.lanes), dtype)
-        shape = (plan.depth, size, plan.total, plan.lanes)
-        backward = normals(key, stream + _BACKWARD, shape, dtype)
-        bias = normals(key, stream + _BIAS, (plan.depth, size, plan.nets(0), plan.lanes), dtype)
+        # Streams do not depend on the top but through the output's: every top has its own key.
+        own = threefry(key, top.astype(jnp.uint32), jnp.uint32(1))
+        output = normals(own, _OUTPUT * size, (1, plan.total, plan.lanes), dtype)
         carry = []
         for rung in rungs:
             scale = jnp.sqrt(variances[top + 1, 1] / (widths[top] * (1 << rung)))
@@ -252,19 +272,24 @@ def draw_tangent_kernels(
 
         def down(step: Any, carry: list[Any]) -> list[Any]:
             layer = top - step  # from delta of hidden layer `layer` to that of the one below
+            stream = layer * _STREAMS
+            backward = _materialised_normals(plan, own, stream + _BACKWARD)
+            shape = (size, plan.nets(0), plan.lanes)
+            bias = normals(own, (stream + _BIAS) * size, shape, dtype)
+            gammas = tuple(_gram(delta) for delta, _ in carry)
             new = []
-            for rung, (delta, ntk) in enumerate(carry):
-                gamma = _products(delta, delta)
+            for rung, ((delta, ntk), gamma, (root, _)) in enumerate(
+                zip(carry, gammas, _factors(plan, gammas), strict=True)
+            ):
                 ntk = ntk + weight(rung, layer) * gamma
                 below = {k: v[layer - 1] for k, v in states[rung].items()}
                 here = {k: states[rung][k][layer] for k in ("u", "inverse")}
                 c_b, c_w = variances[layer, 0], variances[layer, 1]
                 neurons = widths[layer - 1] * (1 << rung)
-                root, _ = _cholesky(gamma, size, dtype)
-                noise = plan.split(backward[layer], rung)
+                noise = plan.split(backward, rung)
                 mask = plan.mask(layer - 1, rung)
                 noise = noise if mask is None else noise * mask
-                extra = bias[layer][:, : plan.nets(rung)]
+                extra = bias[:, : plan.nets(rung)]
                 # s~^T G: the columns of s and the bias column sqrt(C_b n / C_W).
                 overlap = jnp.sqrt(c_w / neurons) * jnp.einsum(
                     "cbmt,abmt->camt", _products(below["s"], noise), root
@@ -283,7 +308,7 @@ def draw_tangent_kernels(
         carry = jax.lax.fori_loop(0, top, down, carry)
         out = []
         for rung, (delta, ntk) in enumerate(carry):
-            ntk = ntk + weight(rung, jnp.int32(0)) * _products(delta, delta)
+            ntk = ntk + weight(rung, jnp.int32(0)) * _gram(delta)
             out.append(ntk[rows, cols])
         return None, tuple(out)
 

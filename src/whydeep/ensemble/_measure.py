@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -28,11 +30,15 @@ from whydeep.progress import progress_bar
 __all__ = ["measure"]
 
 _MOST_BATCHES = 400
+_MOST_WORKERS = 16
 _FEWEST_DRAWS = 64
 _MOST_INPUTS_FOR_VERTEX = 40
 # Draws side by side: as many as keep the numbers of a block in the processor's cache.
-_BLOCK_BYTES = 6 << 20
-_LANES = (8, 256)
+_BLOCK_BYTES = 4 << 20
+_LANES = (16, 128)
+
+
+Run = Callable[[int], dict[str, np.ndarray]]
 
 
 def measure(
@@ -107,11 +113,7 @@ def measure(
     prepare = _prepare_conditional if sampler == "conditional" else _prepare_plain
     with jax.enable_x64(dtype == "float64"):
         run = prepare(network, x, rungs, lanes, work, seed, kind)
-        results: list[dict[str, np.ndarray]] = []
-        with progress_bar(f"measuring {', '.join(names)}", count) as advance:
-            for batch in range(1, count + 1):
-                results.append(run(batch))
-                advance()
+        results = _all_batches(run, count, f"measuring {', '.join(names)}")
     batches = _assemble(network, x, names, results, layers)
     spread = results[0].get("unit")
     density = None
@@ -133,6 +135,31 @@ def measure(
         seconds=time.perf_counter() - begin,
         density=density,
     )
+
+
+def _all_batches(run: Run, count: int, title: str) -> list[dict[str, np.ndarray]]:
+    """The batches in order, as many at once as there are cores.
+
+    Compiled code runs outside Python's lock, and blocks are too small to be worth splitting.
+    """
+    wide = jax.config.jax_enable_x64  # a setting of the calling thread, which others don't inherit
+
+    def one(batch: int) -> dict[str, np.ndarray]:
+        with jax.enable_x64(wide):
+            return run(batch)
+
+    workers = min(os.cpu_count() or 1, count, _MOST_WORKERS)
+    with progress_bar(title, count) as advance, ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(one, batch) for batch in range(1, count + 1)]
+        try:
+            results = []
+            for future in futures:
+                results.append(future.result())
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
 
 
 def _names(network: Network, observables: Iterable[str] | None, rungs: int) -> list[str]:
@@ -207,15 +234,13 @@ def _check(
 def _lanes(
     network: Network, size: int, rungs: int, draws: int, tangent: bool, kind: Any
 ) -> int:
-    arrays = 2 + 3 * rungs if tangent else 1
+    # Forward numbers live for one layer; a backward pass keeps s, s' and u of every layer.
+    arrays = 3 * rungs * network.depth if tangent else 1
     neurons = max(network.widths) << (rungs - 1)
-    one = network.depth * size * neurons * np.dtype(kind).itemsize * arrays
+    one = size * neurons * np.dtype(kind).itemsize * arrays
     low, high = _LANES
     wanted = min(max(_BLOCK_BYTES // one, low), high, max(draws // 100, low))
     return 1 << int(math.log2(wanted))
-
-
-Run = Callable[[int], dict[str, np.ndarray]]
 
 
 def _prepare_conditional(

@@ -1,0 +1,243 @@
+"""Prediction against measurement: the one place where the two instruments meet."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import stats
+
+from whydeep.compare._comparison import Comparison
+from whydeep.compare._ladder import Ladder
+from whydeep.compare._rows import Row, Series, pattern_p_value
+from whydeep.ensemble import Measurement
+from whydeep.errors import InputError
+from whydeep.observables import OBSERVABLES, reduce
+from whydeep.theory import Prediction
+
+__all__ = ["check_level", "compare"]
+
+# A prediction below this share of the kernel is exactly zero up to quadrature.
+_ZERO = 1e-7
+
+
+def compare(
+    predicted: Prediction,
+    *measured: Measurement,
+    alpha: float = 0.01,
+    resolution: float = 0.25,
+) -> Comparison:
+    """Whether measured networks agree with theory, observable by observable, layer by layer.
+
+    What was measured at a ladder of widths is expanded in 1/width. The intercept is compared with
+    the leading order, and for the kernel the slope with the predicted ``kernel_correction``. A
+    prediction claims no more than its order: what the first neglected order can add is bounded
+    from the measured expansion and put inside the interval.
+
+    Args:
+        predicted: from `whydeep.predict`.
+        measured: from `whydeep.measure`, of the same network on the same inputs, with two rungs
+            or more; an observable is taken from the first that holds it.
+        alpha: probability that a correct theory is called "disagrees" anywhere in the table
+            (Bonferroni over all tests of the table).
+        resolution: a row whose interval is wider than this share of the prediction can't see what
+            it should, and is "not resolved".
+
+    Raises:
+        InputError: different networks or inputs, one width only, nothing in common.
+
+    Example:
+        >>> import numpy as np
+        >>> from whydeep import ensemble, network, theory
+        >>> net = network.mlp(2, 32, "relu")
+        >>> x = np.array([[1.0, 1.0], [1.0, -0.5]])
+        >>> compare(theory.predict(net, x), ensemble.measure(net, x, draws=2000)).verdict
+        'agrees'
+    """
+    check_level(alpha, resolution)
+    if not measured:
+        raise InputError("There is nothing to compare with.", needed="one measurement or more")
+    for measurement in measured:
+        _check_pair(predicted, measurement)
+    rows: list[Row] = []
+    for name in predicted:
+        source = "kernel" if name == "kernel_correction" else name
+        measurement = next((m for m in measured if source in m), None)
+        if measurement is not None:
+            rows += _rows(name, predicted, measurement)
+    if not rows:
+        raise InputError(
+            "Prediction and measurement share no observable.",
+            received=f"{', '.join(predicted)} against {', '.join(k for m in measured for k in m)}",
+        )
+    tests = sum((not r.exact) + (r.pattern_p_value is not None) for r in rows)
+    draws = {name: m.draws for m in reversed(measured) for name in m}
+    draws["kernel_correction"] = draws.get("kernel", 0)
+    batches = min(b.shape[1] for m in measured for b in m.batches.values())
+    level = alpha / max(tests, 1)
+    limit = float(stats.t.isf(level / 2, batches - 1))
+    judged = [_judge(r, level, limit, resolution, draws[r.observable]) for r in rows]
+    return Comparison(
+        rows=tuple(judged),
+        alpha=alpha,
+        resolution=resolution,
+        tests=tests,
+        limit=limit,
+        missing=dict(predicted.missing),
+        network=predicted.network,
+        widths=tuple(f * max(predicted.network.widths) for f in measured[0].factors),
+        draws={m: d for m, d in draws.items() if m in {r.observable for r in rows}},
+    )
+
+
+def check_level(alpha: float, resolution: float) -> None:
+    """Refuse an error rate that is no probability, and a resolution that is not positive."""
+    if not 0 < alpha < 1:
+        raise InputError("alpha is a probability.", received=f"{alpha=}", needed="0 < alpha < 1")
+    if not resolution > 0:
+        raise InputError("resolution must be positive.", received=f"{resolution=}")
+
+
+def _check_pair(predicted: Prediction, measured: Measurement) -> None:
+    same = predicted.inputs.shape == measured.inputs.shape
+    if not same or not np.array_equal(predicted.inputs, measured.inputs):
+        raise InputError(
+            "Prediction and measurement are about different inputs.",
+            received=f"shapes {predicted.inputs.shape} and {measured.inputs.shape}",
+            suggestion="pass the same array to predict and to measure",
+        )
+    if predicted.network != measured.network:
+        raise InputError(
+            "Prediction and measurement are about different networks.",
+            received=f"{predicted.network} and {measured.network}",
+            suggestion="pass the same network to predict and to measure",
+        )
+    if measured.rungs < 2:
+        raise InputError(
+            "One width can't tell orders in 1/width apart.",
+            received="a measurement with rungs=1",
+            needed="two rungs or more",
+            suggestion="measure(network, inputs, rungs=3)",
+        )
+
+
+def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
+    source = "kernel" if name == "kernel_correction" else name
+    batches = measured.batches[source]
+    layers = measured.layers[source]
+    chosen = [k - 1 for k in layers]
+    values = reduce(name, predicted[name].values)[chosen]
+    tolerances = reduce(name, predicted.tolerance[name].values)[chosen]
+    valid = np.ones(values.shape, dtype=bool)
+    if name in predicted.valid:
+        valid = reduce(name, predicted.valid[name].values)[chosen]
+    ladder = Ladder(measured.factors)
+    epsilon = float(np.finfo(measured.dtype).eps)
+    rows: list[Row] = []
+    series: list[Series] = []
+    for index, layer in enumerate(layers):
+        if layer == 1 and OBSERVABLES[name].order > 0:
+            continue  # zero by definition on both sides
+        good = valid[index]
+        if not good.any():
+            continue
+        width = 1 if layer == 1 else predicted.network.widths[layer - 2]
+        one = _series(
+            name, batches[:, :, index][..., good], values[index][good], tolerances[index][good],
+            ladder, width, epsilon,
+        )  # fmt: skip
+        pattern = None
+        if not one.absolute and good.sum() > 1:
+            pattern = _pattern(
+                one.power, batches[:, :, index][..., good], values[index][good], ladder, width
+            )
+        rows.append(one.row(name, layer, ladder, pattern))
+        series.append(one)
+    random = [s for s, r in zip(series, rows, strict=True) if not r.exact and not s.absolute]
+    if len(random) > 1:
+        rows.append(_together(random, ladder).row(name, None, ladder, None))
+    return rows
+
+
+def _series(
+    name: str, batches: np.ndarray, predicted: np.ndarray, tolerance: np.ndarray,
+    ladder: Ladder, width: int, epsilon: float,
+) -> Series:  # fmt: skip
+    """The precision-weighted mean over components (R, batches, C) of measured / predicted."""
+    power = 1 if name == "kernel_correction" else 0
+    unit = float(width) if power else 1.0
+    tested = unit * ladder.coefficient(power, batches)
+    level = np.abs(batches[-1].mean(axis=0)).max()  # the size of what was measured
+    variance = tested.var(axis=0, ddof=1) / len(tested)
+    # Rounding of the measured values, as amplified by the fit.
+    rounding = 8 * epsilon * level * unit * np.abs(ladder.weights[power]).sum()
+    variance = variance + rounding**2
+    absolute = bool(np.abs(predicted).max() <= _ZERO * max(level, 1e-300))
+    weights = (np.ones_like(predicted) * level if absolute else predicted) / variance
+    total = float(weights @ (np.full_like(predicted, level) if absolute else predicted))
+    weights = weights / total
+    floor = rounding * np.abs(weights).max() + float(np.abs(weights) @ tolerance)
+    return Series(
+        values=batches @ weights,
+        power=power,
+        unit=unit,
+        predicted=float(np.sqrt(np.mean(predicted**2))),
+        absolute=absolute,
+        floor=float(floor),
+    )
+
+
+def _pattern(
+    power: int, batches: np.ndarray, predicted: np.ndarray, ladder: Ladder, width: int
+) -> float:
+    unit = float(width) if power else 1.0
+    tested = unit * ladder.coefficient(power, batches)
+    # The neglected order continues the last measured one by the ratio of the whole row.
+    last = unit * ladder.coefficient(len(ladder.factors) - 1, batches.mean(axis=1))
+    ratio = ladder.ratio(ladder.expand(batches.mean(axis=2)))
+    return pattern_p_value(tested, predicted, ratio * ladder.leak(power) * last)
+
+
+def _together(series: list[Series], ladder: Ladder) -> Series:
+    """The precision-weighted mean over layers."""
+    precision = np.array([1 / s.tested(ladder).var(ddof=1) for s in series])
+    precision = precision / precision.sum()
+    return Series(
+        values=sum(w * s.unit * s.values for w, s in zip(precision, series, strict=True)),
+        power=series[0].power,
+        unit=1.0,
+        predicted=float(np.sqrt(np.mean([s.predicted**2 for s in series]))),
+        absolute=False,
+        floor=float(precision @ np.array([s.floor for s in series])),
+    )
+
+
+def _judge(row: Row, level: float, limit: float, resolution: float, draws: int) -> Row:
+    noise = limit * row.stderr
+    reach = noise + row.neglected
+    if abs(row.deviation) > reach:
+        by = f"off by {row.deviation:+.2%}, {abs(row.z):.1f} standard errors"
+        if row.exact:
+            by = f"off by {row.deviation:+.2%} of a number without noise"
+        return _decided(row, "disagrees", by)
+    if row.pattern_p_value is not None and row.pattern_p_value < level:
+        return _decided(
+            row, "disagrees", f"right size, wrong pattern over inputs (p = {row.pattern_p_value:.1g})"
+        )
+    if reach <= resolution:
+        return _decided(row, "agrees", f"within {reach:.2g} of the prediction, as it should be")
+    if row.neglected >= resolution:
+        reason = (
+            f"orders of 1/width that theory leaves out may add {row.neglected:.0%}: "
+            "more width for this depth"
+        )
+        return _decided(row, "not resolved", reason)
+    needed = math.ceil(draws * (noise / (resolution - row.neglected)) ** 2)
+    reason = f"known to {reach:.0%} only: about {needed:,} draws would resolve {resolution:.0%}"
+    return dataclasses.replace(row, verdict="not resolved", reason=reason, draws_needed=needed)
+
+
+def _decided(row: Row, verdict: str, reason: str) -> Row:
+    return dataclasses.replace(row, verdict=verdict, reason=reason)
+

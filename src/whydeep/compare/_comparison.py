@@ -1,0 +1,136 @@
+"""The outcome of a comparison: a table with a verdict and a reason in every line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from whydeep.compare._rows import Row
+from whydeep.network import Network
+from whydeep.observables import OBSERVABLES
+
+__all__ = ["Comparison", "number_with_error"]
+
+
+def number_with_error(value: float, error: float) -> str:
+    """A number with the digits that its error allows: ``1.0012 ± 0.0004``.
+
+    Example:
+        >>> number_with_error(1.00123, 0.00042)
+        '1.0012 ± 0.0004'
+    """
+    if not math.isfinite(value) or not math.isfinite(error) or error <= 0:
+        return f"{value:.7g}"
+    digits = max(0, -math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows and what they add up to.
+
+    Args:
+        rows: one an observable and layer, and one an observable for all layers together.
+        alpha: the declared probability that a correct theory disagrees anywhere.
+        resolution: the share of a prediction that a row must be able to see.
+        tests: how many tests share alpha.
+        limit: the number of standard errors that a row may deviate.
+        missing: observables that theory does not have for this network, and why.
+        network: what was compared, at its smallest width.
+        widths: of the ladder.
+        draws: by observable, of the widest network.
+    """
+
+    rows: tuple[Row, ...]
+    alpha: float
+    resolution: float
+    tests: int
+    limit: float
+    missing: Mapping[str, str]
+    network: Network
+    widths: tuple[int, ...]
+    draws: Mapping[str, int]
+
+    @property
+    def verdict(self) -> str:
+        """"disagrees" if any row does, else "not resolved" if any row is, else "agrees"."""
+        found = {row.verdict for row in self.rows}
+        return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        if self.verdict == "agrees":
+            worst = max((r for r in self.rows if not r.exact), key=lambda r: abs(r.z), default=None)
+            farthest = "" if worst is None else (
+                f"; the farthest, {self._where(worst)}, deviates by {abs(worst.z):.1f} standard "
+                f"errors, and {self.limit:.1f} are allowed"
+            )  # fmt: skip
+            return f"all {len(self.rows)} rows agree{farthest}"
+        bad = [r for r in self.rows if r.verdict == self.verdict]
+        first = max(bad, key=lambda r: abs(r.z))
+        return f"{len(bad)} of {len(self.rows)} rows; {self._where(first)} is {first.reason}"
+
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """The observables compared, in order."""
+        return tuple(dict.fromkeys(row.observable for row in self.rows))
+
+    def of(self, observable: str) -> tuple[Row, ...]:
+        """The rows of one observable."""
+        return tuple(row for row in self.rows if row.observable == observable)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as plain numbers and strings (for JSON)."""
+        fields = (
+            "observable", "layer", "predicted", "ratio", "stderr", "neglected", "absolute", "z",
+            "p_value", "pattern_p_value", "verdict", "reason", "draws_needed",
+        )  # fmt: skip
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "alpha": self.alpha,
+            "resolution": self.resolution,
+            "tests": self.tests,
+            "standard_errors_allowed": self.limit,
+            "widths": list(self.widths),
+            "draws": dict(self.draws),
+            "missing": dict(self.missing),
+            "rows": [{name: getattr(row, name) for name in fields} for row in self.rows],
+        }
+
+    def __str__(self) -> str:
+        head = (
+            f"{'observable':<18} {'layer':>5}  {'measured / predicted':<22} {'z':>5} "
+            f"{'p':>6} {'pattern':>7}  verdict"
+        )
+        lines = [head, "-" * len(head)]
+        for row in self.rows:
+            layer = "all" if row.layer is None else str(row.layer)
+            pattern = "" if row.pattern_p_value is None else f"{row.pattern_p_value:.2f}"
+            p_value, z = ("exact", "") if row.exact else (f"{row.p_value:.2f}", f"{row.z:+.1f}")
+            verdict = row.verdict if row.verdict == "agrees" else f"{row.verdict}: {row.reason}"
+            lines.append(
+                f"{row.observable:<18} {layer:>5}  {ratio_text(row):<22} {z:>5} "
+                f"{p_value:>6} {pattern:>7}  {verdict}"
+            )
+        lines += [f"{n:<18} {'':>5}  none: {reason}" for n, reason in self.missing.items()]
+        lines.append(
+            f"{self.verdict}: {self.reason} ({self.tests} tests share a false-alarm rate of "
+            f"{self.alpha:.2g})"
+        )
+        return "\n".join(lines)
+
+    def _where(self, row: Row) -> str:
+        layer = "over all layers" if row.layer is None else f"at layer {row.layer}"
+        return f"the {OBSERVABLES[row.observable].title} {layer}"
+
+
+def ratio_text(row: Row) -> str:
+    """The measured over the predicted number of a row, as text."""
+    if row.absolute:
+        value = 0.0 if row.exact and abs(row.ratio) <= row.neglected else row.ratio
+        return f"{number_with_error(value, row.stderr)} (0)"
+    return number_with_error(row.ratio, row.stderr) if not row.exact else f"{row.ratio:.6f}"

@@ -1,0 +1,159 @@
+"""Predict, measure, compare: the whole loop in one call, with a plan of how much to draw."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from whydeep.compare._compare import check_level, compare
+from whydeep.compare._comparison import Comparison
+from whydeep.data import check_inputs
+from whydeep.ensemble import Measurement, measure
+from whydeep.errors import InputError
+from whydeep.network import Network, check_whole
+from whydeep.progress import phase
+from whydeep.theory import Prediction, predict
+
+__all__ = ["DRAWS", "NTK_DRAWS", "Outcome", "Plan", "verify"]
+
+DRAWS = 20_000
+"""Networks drawn by default for what one pass forward shows."""
+
+NTK_DRAWS = 4_000
+"""Networks drawn by default for tangent kernels, whose draws cost more and scatter less."""
+
+_FEWEST_DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is drawn, and how.
+
+    Args:
+        draws: of the widest rung, for kernels, vertices and corrections.
+        ntk_draws: likewise, for tangent kernels.
+        seed: of all random numbers.
+        rungs: widths measured together: n, 2n, 4n for 3.
+        sampler: "conditional" or "plain" (see `whydeep.measure`).
+        dtype: "float32" or "float64".
+
+    Raises:
+        InputError: fewer than 64 draws or two rungs, a sampler or dtype that does not exist.
+    """
+
+    draws: int = DRAWS
+    ntk_draws: int = NTK_DRAWS
+    seed: int = 0
+    rungs: int = 3
+    sampler: str = "conditional"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "ntk_draws"):
+            if check_whole(name, getattr(self, name)) < _FEWEST_DRAWS:
+                raise InputError(
+                    "Too few draws for a standard error.",
+                    received=f"{name}={getattr(self, name)}",
+                    needed=f"at least {_FEWEST_DRAWS}",
+                )
+        if check_whole("rungs", self.rungs) < 2:
+            raise InputError(
+                "One width can't tell orders in 1/width apart.",
+                received=f"rungs={self.rungs}",
+                needed="2 or more; 3 to bound what is neglected",
+            )
+        if not 0 <= self.seed < 2**63:
+            raise InputError(
+                "A seed is a whole number.",
+                received=f"seed={self.seed}",
+                needed="0 <= seed < 2**63",
+            )
+        choices = (
+            ("sampler", self.sampler, ("conditional", "plain")),
+            ("dtype", self.dtype, ("float32", "float64")),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                raise InputError(
+                    f"There is no {name} of this name.",
+                    received=f"{name}={value!r}",
+                    needed=" or ".join(allowed),
+                )
+
+    def calls(self, predicted: Prediction) -> tuple[tuple[tuple[str, ...], int], ...]:
+        """What is measured together, and with how many draws."""
+        forward = tuple(name for name in predicted if name != "ntk")
+        tangent = tuple(name for name in predicted if name == "ntk")
+        both = ((forward, self.draws), (tangent, self.ntk_draws))
+        return tuple((names, draws) for names, draws in both if names)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `verify` found.
+
+    Args:
+        predicted: what theory says.
+        measured: what the ensembles showed, one measurement a call of the plan.
+        comparison: the table and its verdict.
+        plan: how it was measured.
+        seconds: what everything took, compilation included.
+    """
+
+    predicted: Prediction
+    measured: tuple[Measurement, ...]
+    comparison: Comparison
+    plan: Plan
+    seconds: float
+
+
+def verify(
+    network: Network,
+    inputs: Any,
+    plan: Plan | None = None,
+    *,
+    order: int = 1,
+    alpha: float = 0.01,
+    resolution: float = 0.25,
+) -> Outcome:
+    """Predict, measure at a ladder of widths, and compare.
+
+    Args:
+        network: from `whydeep.mlp`, at the narrowest width.
+        inputs: (N, n_0).
+        plan: how much to draw; `Plan()` by default.
+        order: 0 for infinite width only, 1 for the first corrections in 1/width too.
+        alpha: probability that a correct theory disagrees anywhere in the table.
+        resolution: the share of a prediction that a row must be able to see.
+
+    Raises:
+        InputError: bad inputs or numbers, refused before anything is computed.
+        UnsupportedError: theory or measurement does not cover the network.
+
+    Cost: see `whydeep.predict` and `whydeep.measure`.
+
+    Source: the quantities are those of Roberts, Yaida and Hanin 2022; ``predicted.cite()``.
+
+    Example:
+        >>> import numpy as np
+        >>> from whydeep.network import mlp
+        >>> outcome = verify(mlp(1, 32, "relu"), np.eye(2), Plan(draws=4000, ntk_draws=1000))
+        >>> outcome.comparison.verdict
+        'agrees'
+    """
+    begin = time.perf_counter()
+    plan = plan or Plan()
+    check_level(alpha, resolution)
+    x = check_inputs(inputs)
+    with phase("predicting"):
+        predicted = predict(network, x, order=order)
+    measured = tuple(
+        measure(
+            network, x, draws=draws, seed=plan.seed, observables=names, rungs=plan.rungs,
+            sampler=plan.sampler, dtype=plan.dtype,
+        )
+        for names, draws in plan.calls(predicted)
+    )  # fmt: skip
+    comparison = compare(predicted, *measured, alpha=alpha, resolution=resolution)
+    return Outcome(predicted, measured, comparison, plan, time.perf_counter() - begin)
