@@ -1,7 +1,7 @@
 """Expectations of activations under Gaussian laws, each with an estimate of its error."""
 
 from whydeep.gaussian._covariance import Covariance
-from whydeep.gaussian._criticality import CriticalPoint, Criticality, critical
+from whydeep.gaussian._criticality import Criticality, CriticalPoint, critical
 from whydeep.gaussian._estimate import Estimate
 from whydeep.gaussian._moments import (
     SecondMoments,

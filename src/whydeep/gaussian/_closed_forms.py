@@ -133,7 +133,7 @@ def _homogeneous_slope(s: ScalarFunction, p: _Pairs) -> np.ndarray:
 # -- step ----------------------------------------------------------------------------------------
 
 
-def _step_squares(s: ScalarFunction, p: _Pairs) -> tuple[np.ndarray, ...]:
+def _step_squares(_: ScalarFunction, p: _Pairs) -> tuple[np.ndarray, ...]:
     # A sample of zero variance sits at z = 0, where the step is 1.
     still_a, still_b = p.qa == 0, p.qb == 0
     variance = np.where(still_a, 1.0, 0.5)
@@ -157,11 +157,11 @@ def _arcsine(k: np.ndarray, determinant: np.ndarray) -> np.ndarray:
     return np.arctan2(k, np.sqrt(determinant))
 
 
-def _erf_image(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _erf_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     return 2.0 / math.pi * _arcsine(2.0 * p.k, p.determinant(2.0))
 
 
-def _erf_slope(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _erf_slope(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     return 4.0 / math.pi / np.sqrt(p.determinant(2.0))
 
 
@@ -172,37 +172,37 @@ def _gelu_parts(p: _Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return both, 1.0 / (2.0 * math.pi * np.sqrt(determinant)), determinant
 
 
-def _gelu_image(s: ScalarFunction, p: _Pairs) -> np.ndarray:
-    both, density, _ = _gelu_parts(p)
+def _gelu_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:
+    both, density = _gelu_parts(p)[:2]
     k2 = p.k**2
     # q_a q_b + K^2 - q_a K^2/(1 + q_a) - q_b K^2/(1 + q_b), rid of its cancellation
     rest = p.qa * p.qb - k2 + k2 / (1.0 + p.qa) + k2 / (1.0 + p.qb)
     return p.k * both + density * rest
 
 
-def _gelu_slope(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _gelu_slope(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     both, density, determinant = _gelu_parts(p)
     return both + density * p.k * (1.0 / (1.0 + p.qa) + 1.0 / (1.0 + p.qb) + 1.0 / determinant)
 
 
-def _sine_image(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _sine_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     return (np.exp(-p.difference / 2.0) - np.exp(-p.total / 2.0)) / 2.0
 
 
-def _cosine_image(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _cosine_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     return (np.exp(-p.difference / 2.0) + np.exp(-p.total / 2.0)) / 2.0
 
 
-def _exponential_image(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _exponential_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     with np.errstate(over="ignore"):
         return np.exp(p.total / 2.0)
 
 
-def _gaussian_image(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _gaussian_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     return 1.0 / np.sqrt(p.determinant(2.0))
 
 
-def _gaussian_slope(s: ScalarFunction, p: _Pairs) -> np.ndarray:
+def _gaussian_slope(_: ScalarFunction, p: _Pairs) -> np.ndarray:
     return 4.0 * p.k * p.determinant(2.0) ** -1.5
 
 
@@ -212,8 +212,10 @@ def _power_image(s: ScalarFunction, p: _Pairs, drop: int = 0) -> np.ndarray:
     total = np.zeros_like(p.k)
     for j in range(m, -1, -2):
         alone = math.prod(range(m - j - 1, 0, -2))  # (m - j - 1)!!
-        total += (math.comb(m, j) * alone) ** 2 * math.factorial(j) * (
-            p.k**j * (p.qa * p.qb) ** ((m - j) // 2)
+        total += (
+            (math.comb(m, j) * alone) ** 2
+            * math.factorial(j)
+            * (p.k**j * (p.qa * p.qb) ** ((m - j) // 2))
         )
     return total
 

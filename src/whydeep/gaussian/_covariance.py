@@ -32,7 +32,7 @@ class Covariance:
             two Gaussian samples can have.
 
     Example:
-        >>> cov = Covariance.from_matrix([[1.0, 0.5], [0.5, 2.0]])
+        >>> cov = Covariance.from_matrix(np.array([[1.0, 0.5], [0.5, 2.0]]))
         >>> cov.difference[0, 1], cov.total[0, 1], cov.matrix[0, 1]
         (np.float64(2.0), np.float64(4.0), np.float64(0.5))
     """
@@ -73,14 +73,17 @@ class Covariance:
 
         1 - c = [E(z_a - z_b)^2 - (sqrt q_a - sqrt q_b)^2] / (2 sqrt(q_a q_b)), and 1 + c from the
         totals; whichever is smaller is computed, the other is its complement. A sample of zero
-        variance counts as perfectly correlated with all others.
+        variance counts as perfectly correlated with all others, and so do samples of unequal
+        variances whose 1 - |c| is below the rounding of that subtraction (about 1e-15).
         """
         deviation = np.sqrt(self.variance)
         product = 4.0 * deviation[:, None] * deviation[None, :]
-        gap = self.deviation_difference**2
+        gap = self.deviation_difference
+        noise = 16.0 * np.finfo(float).eps * np.abs(gap) * np.add.outer(deviation, deviation)
         squares = []
         for distance in (self.difference, self.total):
-            excess = np.maximum(distance - gap, 0.0)
+            excess = distance - gap**2
+            excess = np.where(excess > noise, excess, 0.0)
             squares.append(np.divide(excess, product, out=np.zeros_like(gap), where=product > 0))
         sine2, cosine2 = np.clip(squares[0], 0.0, 1.0), np.clip(squares[1], 0.0, 1.0)
         near = (sine2 <= cosine2) | (product == 0)

@@ -97,7 +97,7 @@ def critical(activation: str | ScalarFunction | Callable[[Any], Any]) -> Critica
 
 
 @functools.lru_cache(maxsize=256)
-def _critical(s: ScalarFunction) -> Criticality:
+def _critical(s: ScalarFunction) -> Criticality:  # noqa: PLR0911 - one return a class
     if not s.continuous:
         return _none(s, "it jumps, so <s'^2> is infinite and no weight variance is small enough")
     if s.slopes is not None:
@@ -107,21 +107,18 @@ def _critical(s: ScalarFunction) -> Criticality:
     if known.any() and np.all(np.abs(gap[known]) <= 10.0 * doubt[known]):
         left, right = s.derivatives(np.array([-1.0, 1.0]), 1)[1]
         return _scale_invariant(s, (float(left), float(right)))
-    points = []
     sure = known & (np.abs(gap) > doubt)
-    for low in np.flatnonzero(sure[:-1] & sure[1:] & (gap[:-1] * gap[1:] < 0)):
-        points.append(_point(s, _SCAN[low], _SCAN[low + 1]))
-    points = [point for point in points if point.bias_var >= 0]
+    changes = np.flatnonzero(sure[:-1] & sure[1:] & (gap[:-1] * gap[1:] < 0))
+    found = [_point(s, float(_SCAN[low]), float(_SCAN[low + 1])) for low in changes]
+    points = tuple(point for point in found if point.bias_var >= 0)
     origin, attracts = _origin(s)
     if points:
-        return Criticality(s.name, "half-stable", (*points, *origin))
-    if origin and attracts:
+        return Criticality(s.name, "half-stable", points + origin)
+    if attracts:
         return Criticality(s.name, "K*=0", origin)
     if origin:
         return _none(s, "the only fixed point, K* = 0, repels: kernels grow without bound", origin)
-    return _none(
-        s, "no kernel has both susceptibilities at 1 with a bias variance of 0 or more"
-    )
+    return _none(s, "no kernel has both susceptibilities at 1 with a bias variance of 0 or more")
 
 
 def _means(s: ScalarFunction, kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,8 +145,8 @@ def _point(s: ScalarFunction, low: float, high: float) -> CriticalPoint:
     def gap(log_kernel: float) -> float:
         return float(_mismatch(s, np.array([math.exp(log_kernel)]))[0][0])
 
-    root = optimize.brentq(gap, math.log(low), math.log(high), xtol=1e-14, rtol=1e-14)
-    kernel = math.exp(root)
+    bracket = math.log(low), math.log(high)
+    kernel = math.exp(optimize.root_scalar(gap, bracket=bracket, xtol=1e-14, rtol=1e-14).root)
     (square, _, slope), _ = _means(s, np.array([kernel]))
     weight_var = 1.0 / float(slope[0])
     return CriticalPoint(weight_var, kernel - weight_var * float(square[0]), kernel)
@@ -170,12 +167,11 @@ def _origin(s: ScalarFunction) -> tuple[tuple[CriticalPoint, ...], bool]:
     if abs(values[1]) > 1e-14 or square < 1e-14:
         return (), False
     (image, _, _), _ = _means(s, np.array([_SMALL]))
-    return (CriticalPoint(1.0 / square, 0.0, 0.0),), bool(image[0] <= square * _SMALL * (1.0 + 1e-10))
+    attracts = bool(image[0] <= square * _SMALL * (1.0 + 1e-10))  # hard_tanh: equal
+    return (CriticalPoint(1.0 / square, 0.0, 0.0),), attracts
 
 
-def _none(
-    s: ScalarFunction, reason: str, points: tuple[CriticalPoint, ...] = ()
-) -> Criticality:
+def _none(s: ScalarFunction, reason: str, points: tuple[CriticalPoint, ...] = ()) -> Criticality:
     fallback = next((pair for pair in _FALLBACKS if _stays_finite(s, *pair)), _FALLBACKS[-1])
     return Criticality(s.name, "none", points, reason, fallback)
 

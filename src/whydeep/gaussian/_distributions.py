@@ -26,9 +26,12 @@ _CLOSE = 1e-13
 def density_derivatives(x: np.ndarray, deviation: np.ndarray, order: int) -> np.ndarray:
     """Derivatives 0 to order of the density of N(0, deviation^2) at x: shape (order+1, ...).
 
+    The two arrays are broadcast against each other.
+
     p^(r)(x) = (-1)^r He_r(x/sigma) phi(x/sigma) / sigma^(r+1). For sigma = 0 it is 0 off the
     origin, and at it infinite for r = 0 and NaN (no limit) for r > 0.
     """
+    x, deviation = np.broadcast_arrays(x, deviation)
     still = deviation == 0
     scale = np.where(still, 1.0, deviation)
     with np.errstate(over="ignore"):
@@ -83,36 +86,39 @@ def add_self_deltas(
     order = squares.value.shape[0] - 1
     deviation = np.sqrt(cov.variance)
     kinks = np.asarray(activation.kinks)
-    density = density_derivatives(
-        *np.broadcast_arrays(kinks[:, None], deviation), order
-    )  # (order+1, kinks, N)
+    density = density_derivatives(kinks[:, None], deviation, order)  # (order+1, kinks, N)
     jumps = _jumps(activation, max(order - 1, 0))
     value, error = products.value.copy(), products.error.copy()
-    middle = activation.one_sided(order).mean(axis=1)
     lowest = _lowest_jump(jumps)
     for i in range(order + 1):
         for j in range(order + 1 - i):
             if i + j > 2 * lowest:
                 value[i, j] = error[i, j] = np.nan
-                continue
-            for up, down in ((i, j), (j, i)):
-                for level in range(lowest, up):
-                    m = up - 1 - level
-                    for k in range(len(kinks)):
-                        terms = sum(
-                            math.comb(m, t) * density[m - t, k] * middle[k, down + t]
-                            for t in range(m + 1)
-                            if middle[k, down + t] != 0
-                        )
-                        if jumps[k, level] != 0:
-                            value[i, j] += (-1.0) ** m * jumps[k, level] * terms
+            else:
+                value[i, j] += _one_sample_deltas(activation, density, jumps, i, j)
+                value[i, j] += _one_sample_deltas(activation, density, jumps, j, i)
     square_value, steps = squares.value.copy(), _square_jumps(activation, max(order - 1, 0))
     for m in range(1, order + 1):
         for level in range(m):
-            for k in np.flatnonzero(steps[:, level]):
+            for k in np.flatnonzero(steps[:, level]).tolist():
                 sign = (-1.0) ** (m - 1 - level)
                 square_value[m] += sign * steps[k, level] * density[m - 1 - level, k]
     return Estimate(value, error), Estimate(square_value, squares.error)
+
+
+def _one_sample_deltas(
+    activation: ScalarFunction, density: np.ndarray, jumps: np.ndarray, i: int, j: int
+) -> np.ndarray:
+    """Mean of the deltas of s^(i) times s^(j), which is smooth enough at the kinks: shape (N,)."""
+    middle = activation.one_sided(density.shape[0] - 1).mean(axis=1)
+    total = np.zeros(density.shape[2])
+    for k, level in np.argwhere(jumps[:, :i]).tolist():
+        m = i - 1 - level
+        for t in range(m + 1):
+            weight = (-1.0) ** m * jumps[k, level] * math.comb(m, t) * middle[k, j + t]
+            if weight != 0:  # 0 times an infinite density is 0
+                total += weight * density[m - t, k]
+    return total
 
 
 def _jumps(activation: ScalarFunction, order: int) -> np.ndarray:
@@ -158,7 +164,7 @@ class _Conditional:
     delta: np.ndarray
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0917
         cls,
         activation: ScalarFunction,
         cov: Covariance,
@@ -180,16 +186,11 @@ class _Conditional:
         mean = slope[:, None] * kinks
         away = kinks - kinks[:, None] + (lag[:, None] * kinks)[..., None]  # k' - slope k
         away[np.abs(away) <= _CLOSE * np.abs(kinks)] = 0.0
-        spread = np.broadcast_to(deviation[:, None, None], away.shape)
-        density = density_derivatives(
-            *np.broadcast_arrays(kinks, sigma_a[:, None]), order - 1
-        )
+        density = density_derivatives(kinks, sigma_a[:, None], order - 1)
         # E delta^(m) = (-1)^m d^m/dk' of the conditional density
         signs = (-1.0) ** np.arange(order)[:, None, None, None]
-        delta = signs * density_derivatives(away, spread, order - 1)
-        regular, doubt = _conditional_means(
-            activation, mean, deviation, away, order - 1, tolerance
-        )
+        delta = signs * density_derivatives(away, deviation[:, None, None], order - 1)
+        regular, doubt = _conditional_means(activation, mean, deviation, away, order - 1, tolerance)
         return cls(density, slope, regular, doubt, delta)
 
     def deltas(
@@ -201,7 +202,7 @@ class _Conditional:
         distributions contain the jumps of order j and above.
         """
         total, doubt = np.zeros((2, len(self.slope)))
-        for k, level in zip(*np.nonzero(jumps[:, :i]), strict=True):
+        for k, level in np.argwhere(jumps[:, :i]).tolist():
             m = i - 1 - level
             for t in range(m + 1):
                 weight = jumps[k, level] * (-1.0) ** m * math.comb(m, t)
@@ -223,7 +224,7 @@ class _Conditional:
         return total
 
 
-def _conditional_means(
+def _conditional_means(  # noqa: PLR0917
     activation: ScalarFunction,
     mean: np.ndarray,
     deviation: np.ndarray,

@@ -56,6 +56,7 @@ class SecondMoments:
         return matrix
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is infinite, or NaN if subtracted
 def second_moments(
     activation: str | ScalarFunction, cov: Covariance, *, tolerance: float = _PAIR_TOLERANCE
 ) -> SecondMoments:
@@ -67,7 +68,7 @@ def second_moments(
         tolerance: relative to the mean magnitude of the integrand.
 
     Example:
-        >>> cov = Covariance.from_matrix([[1.0, 0.5], [0.5, 1.0]])
+        >>> cov = Covariance.from_matrix(np.array([[1.0, 0.5], [0.5, 1.0]]))
         >>> second_moments("relu", cov).matrix.round(6)
         array([[0.5     , 0.304499],
                [0.304499, 0.5     ]])
@@ -76,23 +77,23 @@ def second_moments(
     closed = _closed_forms.image_squares(s, cov)
     if closed is not None:
         return SecondMoments(*closed, 2.0 * ROUNDOFF * (np.abs(closed[2]) + closed[1]))
+    a, b = pairs(cov.size)
     product = _closed_forms.image_product(s, cov)
     if product is None:
-        _, squares = _tables.self_table(s, cov, 0, tolerance)
-        variance, error = squares.value[0], np.diag(squares.error[0])
-        a, b = pairs(cov.size)
+        squares = _tables.self_table(s, cov, 0, tolerance)[1]
+        variance = squares.value[0]
+        difference, total = np.zeros((2, cov.size, cov.size))
+        error = np.diag(squares.error[0])
     else:
         variance = np.diagonal(product).copy()
-        error = 4.0 * ROUNDOFF * np.sqrt(np.multiply.outer(variance, variance))
-    sums = np.add.outer(variance, variance)
-    difference, total = np.zeros_like(sums), np.diag(4.0 * variance)
-    if product is not None:
-        # Subtraction is right where it does not cancel; the other pairs go to quadrature.
+        sums = np.add.outer(variance, variance)
         difference, total = sums - 2.0 * product, sums + 2.0 * product
-        np.fill_diagonal(difference, 0.0)
-        a, b = pairs(cov.size)
-        left = np.minimum(difference, total)[a, b] < _CANCELLING * sums[a, b]
+        error = 4.0 * ROUNDOFF * np.sqrt(np.multiply.outer(variance, variance))
+        # Subtraction is right where it does not cancel; the other pairs go to quadrature.
+        left = (np.minimum(difference, total) < _CANCELLING * sums)[a, b]
         a, b = a[left], b[left]
+    np.fill_diagonal(difference, 0.0)
+    np.fill_diagonal(total, 4.0 * variance)
     minus, plus = _tables.pair_second_moments(s, cov, (a, b), tolerance)
     difference[a, b] = difference[b, a] = minus.value
     total[a, b] = total[b, a] = plus.value
@@ -141,9 +142,7 @@ def pair_derivatives(
     _check_order(order)
     diagonal, _ = _tables.self_table(s, cov, order, tolerance)
     off = _tables.pair_table(s, cov, order, tolerance)
-    return Estimate(
-        _assembled(off.value, diagonal.value), _assembled(off.error, diagonal.error)
-    )
+    return Estimate(_assembled(off.value, diagonal.value), _assembled(off.error, diagonal.error))
 
 
 def self_derivatives(

@@ -75,7 +75,7 @@ def step_products(cov: Covariance, indices: np.ndarray) -> Estimate:
     for start in range(0, len(indices), _BLOCK):
         span = slice(start, start + _BLOCK)
         rows = indices[span]
-        new = np.concatenate([np.full((len(rows), 1), True), np.diff(rows, axis=1) != 0], axis=1)
+        new = np.diff(rows, axis=1, prepend=-1) != 0
         path = _path(cov, rows)
         theta = 2.0 * np.arctan2(path.sine, path.cosine)[..., 0]
         signs = np.ones(len(rows))
@@ -156,9 +156,7 @@ def _second_derivative(path: _Path, alpha: float, beta: float) -> np.ndarray:
     """(1 - t) F''(t), with the mean of four signs replaced by its integral by parts: (Q, nodes)."""
     c, rest = path.correlation, path.rest
     total = np.zeros(path.moving.shape[:1] + path.moving.shape[3:])
-    matchings = 2.0 * (
-        c[:, 0, 1] * c[:, 2, 3] + c[:, 0, 2] * c[:, 1, 3] + c[:, 0, 3] * c[:, 1, 2]
-    )
+    matchings = 2.0 * (c[:, 0, 1] * c[:, 2, 3] + c[:, 0, 2] * c[:, 1, 3] + c[:, 0, 3] * c[:, 1, 2])
     total += rest * matchings * alpha**4
     for i, j in _PAIRS:
         k, m = (n for n in _SLOTS if n not in (i, j))
@@ -191,7 +189,7 @@ def _sign_derivative(path: _Path, i: int, j: int) -> np.ndarray:
     return path.correlation[:, i, j] * 4.0 * density * (2.0 / math.pi) * angle
 
 
-def _two_slopes_and_one(
+def _two_slopes_and_one(  # noqa: PLR0917
     path: _Path, alpha: float, beta: float, i: int, j: int, k: int, m: int
 ) -> np.ndarray:
     """E[s'_j s'_k s_m | z_i = 0]."""
@@ -204,9 +202,7 @@ def _two_slopes_and_one(
         three += link * (2.0 / math.pi) * np.arcsin(_third(path, i, n, *others))
     three *= _MEAN
     lone = path.given_one(i, j, m) / deviation[j] + path.given_one(i, k, m) / deviation[k]
-    return (
-        alpha**2 * beta * _MEAN * deviation[m] + beta**3 * three + alpha**2 * beta * _MEAN * lone
-    )
+    return alpha**2 * beta * _MEAN * deviation[m] + beta**3 * three + alpha**2 * beta * _MEAN * lone
 
 
 def _third(path: _Path, i: int, n: int, o: int, p: int) -> np.ndarray:

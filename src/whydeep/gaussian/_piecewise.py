@@ -8,10 +8,12 @@ crossings are the break points of the outer panels. Nothing degenerates at perfe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from whydeep.gaussian._estimate import Estimate
-from whydeep.gaussian._refine import outer_share, reach, refine
+from whydeep.gaussian._refine import Rule, outer_share, reach, refine
 from whydeep.gaussian._trapezoid import Integrand
 
 __all__ = ["line_means", "panels", "plane_means", "ratio"]
@@ -34,7 +36,8 @@ def line_means(
 
     Args:
         integrand: maps arguments (n, 1, nodes) to m arrays (n, nodes).
-        mean, deviation: of the argument, shape (n,).
+        mean: of the argument, shape (n,).
+        deviation: of the argument, shape (n,).
         breaks: where f is not smooth, as values of u, shape (n, kinks); infinite where not met.
         tolerance: relative to E |f|.
 
@@ -43,7 +46,7 @@ def line_means(
     """
     radius = reach(1e-2 * tolerance)
 
-    def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, ...] | None:
+    def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         nonlocal radius
         u, weights = panels(breaks[active], _FIRST_PANELS << level, radius)
         if level > 1 and u.shape[1] > _MOST_ARGUMENTS >> 6:
@@ -77,7 +80,7 @@ def plane_means(
     crossings = _crossings(rows, np.asarray(kinks))
     radius = reach(1e-2 * tolerance)
 
-    def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, ...] | None:
+    def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         nonlocal radius
         even = _FIRST_PANELS << level
         inner = _ORDER * (even + 2 * len(kinks))
@@ -91,9 +94,10 @@ def plane_means(
             y, outer_weights = panels(crossings[which], even, radius)
             breaks = _inner_breaks(rows[which], y, np.asarray(kinks))
             x, inner_weights = panels(breaks, even, radius)
-            z = rows[which, :, 0, None, None] * x[:, None] + (
-                rows[which, :, 1, None] * y[:, None, :]
-            )[..., None]
+            z = (
+                rows[which, :, 0, None, None] * x[:, None]
+                + (rows[which, :, 1, None] * y[:, None, :])[..., None]
+            )
             weights = (outer_weights[..., None] * inner_weights).reshape(len(which), -1)
             far = np.maximum(np.abs(x), np.abs(y)[..., None]) > radius - 1.0
             functions = integrand(z.reshape(len(which), 4, -1))
@@ -107,7 +111,9 @@ def plane_means(
     return _refined(rule, integrand, len(rows), 4, tolerance)
 
 
-def _refined(rule, integrand: Integrand, count: int, forms: int, tolerance: float) -> Estimate:  # noqa: ANN001
+def _refined(
+    rule: Rule, integrand: Integrand, count: int, forms: int, tolerance: float
+) -> Estimate:
     if count == 0:
         empty = np.empty((len(integrand(np.zeros((0, forms, 1)))), 0))
         return Estimate(empty, empty)
@@ -148,13 +154,13 @@ def _inner_breaks(rows: np.ndarray, y: np.ndarray, kinks: np.ndarray) -> np.ndar
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """top / bottom, infinite where the bottom is 0."""
+    """The quotient, infinite where the bottom is 0."""
     out = np.full(top.shape, np.inf)
     with np.errstate(over="ignore"):
         return np.divide(top, bottom, out=out, where=bottom != 0)
 
 
-def _sums(functions, weights: np.ndarray, far: np.ndarray) -> np.ndarray:  # noqa: ANN001
+def _sums(functions: Sequence[np.ndarray], weights: np.ndarray, far: np.ndarray) -> np.ndarray:
     """Weighted sums of f, |f| and |f| in the outermost unit: shape (3, m, n)."""
     outer = weights * far
     return np.array(

@@ -8,14 +8,14 @@ import numpy as np
 
 from whydeep.gaussian._estimate import Estimate
 
-__all__ = ["ROUNDOFF", "outer_share", "reach", "refine"]
+__all__ = ["ROUNDOFF", "Rule", "outer_share", "reach", "refine"]
 
 ROUNDOFF = 4e-15
 """Rounding of a weighted sum, relative to the sum of magnitudes."""
 
 _STALL = 1e-9
 
-Rule = Callable[[int, np.ndarray], "tuple[np.ndarray, np.ndarray, np.ndarray] | None"]
+Rule = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray] | None]
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows has an infinite error
@@ -33,7 +33,10 @@ def refine(rule: Rule, count: int, tolerance: float) -> Estimate:
         undeclared kink makes convergence algebraic), plus tail and rounding.
     """
     active = np.arange(count)
-    mean, size, tail = rule(0, active)  # type: ignore[misc]
+    outcome = rule(0, active)
+    if outcome is None:
+        raise ValueError("the coarsest rule must exist")
+    mean, size, tail = outcome
     value, error = mean.copy(), np.full(mean.shape, np.inf)
     step = np.full(mean.shape, np.inf)
     level = 0

@@ -66,9 +66,7 @@ def pair_second_moments(
     return Estimate(both.value[0], both.error[0]), Estimate(both.value[1], both.error[1])
 
 
-def _difference(
-    activation: ScalarFunction, z: np.ndarray, difference: np.ndarray
-) -> np.ndarray:
+def _difference(activation: ScalarFunction, z: np.ndarray, difference: np.ndarray) -> np.ndarray:
     """s(z_a) - s(z_b), expanded about the midpoint where the arguments are close.
 
     Args:
@@ -80,9 +78,7 @@ def _difference(
     near = np.abs(half) < _NEAR
     if activation.kinks:  # no kink in between: a step across one is not small
         kinks = np.asarray(activation.kinks)
-        near &= np.searchsorted(kinks, z[:, 0], "right") == np.searchsorted(
-            kinks, z[:, 1], "right"
-        )
+        near &= np.searchsorted(kinks, z[:, 0], "right") == np.searchsorted(kinks, z[:, 1], "right")
     if not near.any():
         return difference
     _, first, _, third = activation.derivatives(middle[near], 3)

@@ -23,7 +23,7 @@ Integrand = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 # A Gaussian alone is integrated to exp(-2 pi^2/h^2) = 4e-14 by a step of 0.8.
 _LARGEST_STEP = 0.8
-_MOST_NODES = 1 << 22
+_MOST_NODES = {1: 1 << 15, 2: 1 << 21, 3: 1 << 21, 4: 1 << 22}
 _BLOCK = 1 << 18  # arguments evaluated at once: bounds memory, and fits the compiled lengths
 _LARGEST_RADIUS = 40.0
 
@@ -56,10 +56,10 @@ def gaussian_means(integrand: Integrand, rows: np.ndarray, tolerance: float) -> 
         return Estimate(empty, empty)
     radius = reach(1e-2 * tolerance) + 0.1 * dimension
 
-    def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, ...] | None:
+    def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         nonlocal radius
         steps = lattice_steps(rows[active]) * 2.0 ** (-level / dimension)
-        if level > 1 and _volume(dimension, radius) / np.prod(steps) > _MOST_NODES:
+        if level > 1 and _volume(dimension, radius) / np.prod(steps) > _MOST_NODES[dimension]:
             return None
         nodes, weights = ball(steps, radius)
         mean, size, shell = _sums(integrand, rows[active], nodes, weights, radius)
