@@ -129,6 +129,9 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
     chosen = [k - 1 for k in layers]
     values = reduce(name, predicted[name].values)[chosen]
     tolerances = reduce(name, predicted.tolerance[name].values)[chosen]
+    slopes = None
+    if name == "kernel" and "kernel_correction" in predicted:
+        slopes = reduce(name, predicted["kernel_correction"].values)[chosen]
     valid = np.ones(values.shape, dtype=bool)
     if name in predicted.valid:
         valid = reduce(name, predicted.valid[name].values)[chosen]
@@ -145,7 +148,7 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
         width = 1 if layer == 1 else predicted.network.widths[layer - 2]
         one = _series(
             name, batches[:, :, index][..., good], values[index][good], tolerances[index][good],
-            ladder, width, epsilon,
+            ladder, width, epsilon, None if slopes is None else slopes[index][good],
         )  # fmt: skip
         pattern = None
         if not one.absolute and good.sum() > 1:
@@ -162,9 +165,12 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
 
 def _series(
     name: str, batches: np.ndarray, predicted: np.ndarray, tolerance: np.ndarray,
-    ladder: Ladder, width: int, epsilon: float,
+    ladder: Ladder, width: int, epsilon: float, slopes: np.ndarray | None,
 ) -> Series:  # fmt: skip
-    """The precision-weighted mean over components (R, batches, C) of measured / predicted."""
+    """The precision-weighted mean over components (R, batches, C) of measured / predicted.
+
+    `slopes` are the predicted coefficients of 1/width, where theory has them.
+    """
     power = 1 if name == "kernel_correction" else 0
     unit = float(width) if power else 1.0
     tested = unit * ladder.coefficient(power, batches)
@@ -185,6 +191,7 @@ def _series(
         predicted=float(np.sqrt(np.mean(predicted**2))),
         absolute=absolute,
         floor=float(floor),
+        slope=None if slopes is None else float(weights @ slopes) / width,
     )
 
 
@@ -203,6 +210,9 @@ def _together(series: list[Series], ladder: Ladder) -> Series:
     """The precision-weighted mean over layers."""
     precision = np.array([1 / s.tested(ladder).var(ddof=1) for s in series])
     precision = precision / precision.sum()
+    slopes = [
+        w * s.unit * s.slope for w, s in zip(precision, series, strict=True) if s.slope is not None
+    ]
     return Series(
         values=sum(w * s.unit * s.values for w, s in zip(precision, series, strict=True)),
         power=series[0].power,
@@ -210,6 +220,7 @@ def _together(series: list[Series], ladder: Ladder) -> Series:
         predicted=float(np.sqrt(np.mean([s.predicted**2 for s in series]))),
         absolute=False,
         floor=float(precision @ np.array([s.floor for s in series])),
+        slope=float(sum(slopes)) if slopes else None,
     )
 
 
@@ -223,7 +234,9 @@ def _judge(row: Row, level: float, limit: float, resolution: float, draws: int) 
         return _decided(row, "disagrees", by)
     if row.pattern_p_value is not None and row.pattern_p_value < level:
         return _decided(
-            row, "disagrees", f"right size, wrong pattern over inputs (p = {row.pattern_p_value:.1g})"
+            row,
+            "disagrees",
+            f"right size, wrong pattern over inputs (p = {row.pattern_p_value:.1g})",
         )
     if reach <= resolution:
         return _decided(row, "agrees", f"within {reach:.2g} of the prediction, as it should be")
@@ -240,4 +253,3 @@ def _judge(row: Row, level: float, limit: float, resolution: float, draws: int) 
 
 def _decided(row: Row, verdict: str, reason: str) -> Row:
     return dataclasses.replace(row, verdict=verdict, reason=reason)
-

@@ -8,7 +8,7 @@ is taken out must be noise (Hotelling's T^2 on the scatter of batches).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
@@ -41,6 +41,7 @@ class Row:
         verdict: "agrees", "disagrees" or "not resolved".
         reason: why, in words.
         draws_needed: for "not resolved": how many draws would resolve it, if draws can.
+        series: the numbers at every width behind the ratio.
     """
 
     observable: str
@@ -56,6 +57,7 @@ class Row:
     verdict: str = ""
     reason: str = ""
     draws_needed: int | None = None
+    series: Series | None = field(default=None, repr=False, compare=False)
 
     @property
     def deviation(self) -> float:
@@ -79,6 +81,7 @@ class Series:
         predicted: root mean square of the predicted components.
         absolute: whether theory predicts zero.
         floor: rounding and quadrature, in units of the ratio.
+        slope: what theory predicts for the coefficient of x = 1/factor of `values`, where it does.
     """
 
     values: np.ndarray
@@ -87,14 +90,13 @@ class Series:
     predicted: float
     absolute: bool
     floor: float
+    slope: float | None = None
 
     def tested(self, ladder: Ladder) -> np.ndarray:
         """The tested number of every batch."""
         return self.unit * ladder.coefficient(self.power, self.values)
 
-    def row(
-        self, observable: str, layer: int | None, ladder: Ladder, pattern: float | None
-    ) -> Row:
+    def row(self, observable: str, layer: int | None, ladder: Ladder, pattern: float | None) -> Row:
         """The row without its verdict."""
         tested = self.tested(ladder)
         batches = len(tested)
@@ -108,7 +110,7 @@ class Series:
         p_value = float(2 * stats.t.sf(abs(z), batches - 1)) if stderr > 0 else 1.0
         return Row(
             observable, layer, self.predicted, ratio, stderr, abs(neglected) + self.floor,
-            self.absolute, z, p_value, pattern,
+            self.absolute, z, p_value, pattern, series=self,
         )  # fmt: skip
 
 

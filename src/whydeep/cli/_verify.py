@@ -1,0 +1,273 @@
+"""`whydeep verify`: predict, measure, compare, write the report."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whydeep.cli._options import check_writable, number_list
+from whydeep.cli._refusals import refusals
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from whydeep.compare import Outcome
+    from whydeep.network import Network
+
+__all__ = ["EPILOG", "STATUS", "verify"]
+
+EPILOG = (
+    "Exit status: 0 theory and measurement agree, 1 they disagree, 2 bad input, 3 something is "
+    "not resolved, 130 interrupted. With --json, standard output holds one JSON document and "
+    'nothing else: the result, or {"error": {...}} with status 2.'
+)
+STATUS = {"agrees": 0, "disagrees": 1, "not resolved": 3}
+
+_WIDTH_PER_DEPTH = 16
+_INPUTS = 4
+# Of whydeep.compare, repeated here so that `--help` need not import it; a test holds them equal.
+_DRAWS, _NTK_DRAWS = 20_000, 4_000
+
+_NETWORK, _INPUT, _MEASURE, _OUTPUT = "Network", "Inputs", "Measurement", "Output"
+
+
+def verify(  # noqa: PLR0917 -- the parameters of typer are the options
+    activation: Annotated[
+        str,
+        typer.Option(
+            help='A name, with parameters where it has some: "leaky_relu(0.1)".',
+            rich_help_panel=_NETWORK,
+        ),
+    ] = "tanh",
+    depth: Annotated[int, typer.Option(help="Hidden layers.", rich_help_panel=_NETWORK)] = 8,
+    width: Annotated[
+        str | None,
+        typer.Option(
+            help="Neurons of the narrowest rung: one number, or one a hidden layer, separated by "
+            "commas.",
+            show_default="16 x depth",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    weight_var: Annotated[
+        str,
+        typer.Option(
+            help='C_W, weights have variance C_W / fan-in: a number, one a layer, or "critical".',
+            rich_help_panel=_NETWORK,
+        ),
+    ] = "critical",
+    bias_var: Annotated[
+        str, typer.Option(help="C_b, likewise.", rich_help_panel=_NETWORK)
+    ] = "critical",
+    weight_lr: Annotated[
+        str | None,
+        typer.Option(
+            help="Learning rate of the weights in the tangent kernel: a number, or one a layer.",
+            show_default="by parameterization",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    bias_lr: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the biases.",
+            show_default="by parameterization",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    parameterization: Annotated[
+        str, typer.Option(help="ntk or standard.", rich_help_panel=_NETWORK)
+    ] = "ntk",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A name (digits, breast_cancer, wine, iris, diabetes, mnist, mnist1d), or a "
+            ".npy, .npz or .csv file with one input a row.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = "digits",
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            help="How many inputs; one of each class in turn where there are labels.",
+            show_default="4, or all where there are fewer",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    no_scale: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--no-scale",
+            help="Leave inputs alone; by default each is scaled to |x|^2 / n_0 = 1.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = False,
+    draws: Annotated[int, typer.Option(help="Networks drawn.", rich_help_panel=_MEASURE)] = _DRAWS,
+    ntk_draws: Annotated[
+        int, typer.Option(help="Networks drawn for tangent kernels.", rich_help_panel=_MEASURE)
+    ] = _NTK_DRAWS,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.", rich_help_panel=_MEASURE)] = 0,
+    rungs: Annotated[
+        int,
+        typer.Option(help="Widths measured: n, 2n, 4n for 3.", rich_help_panel=_MEASURE),
+    ] = 3,
+    order: Annotated[
+        int,
+        typer.Option(
+            help="0: infinite width. 1: first corrections in 1/width too.",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = 1,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="conditional (exact in law, quick) or plain (every weight drawn).",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = "conditional",
+    dtype: Annotated[
+        str, typer.Option(help="float32 or float64.", rich_help_panel=_MEASURE)
+    ] = "float32",
+    alpha: Annotated[
+        float,
+        typer.Option(
+            help="Probability that a correct theory disagrees anywhere in the table.",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = 0.01,
+    resolution: Annotated[
+        float,
+        typer.Option(
+            help="The share of a prediction that every row must be able to see.",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = 0.25,
+    out: Annotated[
+        Path, typer.Option(help="Where the report is written.", rich_help_panel=_OUTPUT)
+    ] = Path("report.html"),
+    no_report: Annotated[  # noqa: FBT002
+        bool, typer.Option("--no-report", help="Write no report.", rich_help_panel=_OUTPUT)
+    ] = False,
+    all_layers: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--all-layers", help="Print a row for every layer.", rich_help_panel=_OUTPUT),
+    ] = False,
+    as_json: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON document instead of a table.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+) -> None:
+    """Predict what theory says of a network, measure it on real ones, and compare.
+
+    Measures at a ladder of widths n, 2n, 4n, prints a table with a verdict for every observable,
+    and writes a report with figures that opens offline.
+    """
+    given = dict(locals())
+    with refusals(as_json=as_json):
+        if not no_report:
+            check_writable(out, "--out")
+        # Heavy imports: from here on, work begins.
+        from whydeep.compare import Plan
+        from whydeep.compare import verify as run
+        from whydeep.progress import phase
+
+        plan = Plan(draws, ntk_draws, seed, rungs, sampler, dtype)
+        network = _network(given)
+        inputs = _inputs(data, n, scale=not no_scale)
+        outcome = run(network, inputs, plan, order=order, alpha=alpha, resolution=resolution)
+        command = _command(given, network, len(inputs))
+        described = f"{len(inputs)} of {data}, " + (
+            "as they are" if no_scale else "scaled to |x|² / n₀ = 1"
+        )
+        if not no_report:
+            from whydeep.report import write_report
+
+            with phase("writing the report"):
+                write_report(
+                    out, outcome.predicted, outcome.measured, outcome.comparison,
+                    inputs=described, command=command, seconds=outcome.seconds,
+                )  # fmt: skip
+        written = None if no_report else out
+        _show(outcome, described, command, written, as_json=as_json, all_layers=all_layers)
+    raise typer.Exit(STATUS[outcome.comparison.verdict])
+
+
+def _network(given: dict[str, Any]) -> Network:
+    from whydeep.network import mlp
+
+    depth, width = given["depth"], given["width"]
+    rates: dict[str, Any] = {
+        name: None if given[name] is None else number_list(_dashed(name), given[name], float)
+        for name in ("weight_lr", "bias_lr")
+    }
+    variances: dict[str, Any] = {
+        name: number_list(_dashed(name), given[name], float, ("critical",))
+        for name in ("weight_var", "bias_var")
+    }
+    widths: Any = (
+        _WIDTH_PER_DEPTH * max(depth, 1) if width is None else number_list("--width", width, int)
+    )
+    return mlp(
+        depth, widths, given["activation"], **variances, **rates,
+        parameterization=given["parameterization"],
+    )  # fmt: skip
+
+
+def _inputs(data: str, n: int | None, *, scale: bool) -> np.ndarray:
+    from whydeep.data import NAMES, load
+
+    if n is None:
+        n = _INPUTS if data in NAMES else min(_INPUTS, len(load(data, scale=False)[0]))
+    return load(data, n=n, scale=scale)[0]
+
+
+def _command(given: dict[str, Any], network: Network, inputs: int) -> str:
+    """A command line that does the same again, whatever the defaults will be."""
+    widths = sorted(set(network.widths))
+    told = given | {
+        "width": str(widths[0]) if len(widths) == 1 else ",".join(map(str, network.widths)),
+        "n": inputs,
+    }
+    names = (
+        "activation", "depth", "width", "weight_var", "bias_var", "weight_lr", "bias_lr",
+        "parameterization", "data", "n", "no_scale", "draws", "ntk_draws", "seed", "rungs",
+        "order", "sampler", "dtype", "alpha", "resolution",
+    )  # fmt: skip
+    words = ["whydeep", "verify"]
+    for name in names:
+        value = told[name]
+        if value is True:
+            words.append(_dashed(name))
+        elif value is not None and value is not False:
+            words += [_dashed(name), str(value)]
+    return shlex.join(words)
+
+
+def _dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _show(
+    outcome: Outcome,
+    inputs: str,
+    command: str,
+    written: Path | None,
+    *,
+    as_json: bool,
+    all_layers: bool,
+) -> None:
+    if as_json:
+        from whydeep.cli._document import document
+
+        status = STATUS[outcome.comparison.verdict]
+        typer.echo(document(outcome, inputs, command, written, status))
+    else:
+        from whydeep.cli._table import print_outcome
+
+        print_outcome(outcome, inputs, written, all_layers=all_layers)

@@ -1,0 +1,4 @@
+"""Figures and the self-contained HTML report."""
+
+from whydeep.report._provenance import provenance as provenance
+from whydeep.report._write import write_report as write_report

@@ -1,0 +1,139 @@
+"""What a figure is: plain dictionaries for plotly.js, with colours by name.
+
+A colour is written ``var(--name)`` and looked up in the style sheet by the page, so that figures
+follow the reader's light or dark scheme. Numbers keep seven digits.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "MEASURED",
+    "SERIES",
+    "THEORY",
+    "Group",
+    "Plot",
+    "axis",
+    "band",
+    "line",
+    "points",
+    "safe",
+]
+
+THEORY = "var(--theory)"
+MEASURED = "var(--measured)"
+SERIES = tuple(f"var(--series-{k})" for k in range(1, 9))
+
+Figure = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A place in the page where one figure is shown at a time.
+
+    Args:
+        title: above it.
+        summary: what it shows, for readers who cannot see it.
+        figures: one an option of its group, or one for all.
+    """
+
+    title: str
+    summary: str
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Plots that share a choice.
+
+    Args:
+        name: identifier in the page.
+        title: heading.
+        lead: a sentence or two on how to read it.
+        label: what is chosen.
+        options: the choices; one or none means there is nothing to choose.
+        plots: side by side.
+        notes: below.
+    """
+
+    name: str
+    title: str
+    lead: str
+    label: str
+    options: tuple[str, ...]
+    plots: tuple[Plot, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the page."""
+        return {
+            "label": self.label,
+            "options": list(self.options),
+            "plots": [list(plot.figures) for plot in self.plots],
+        }
+
+
+def safe(text: str) -> str:
+    """Text for plotly, which reads a little HTML in labels."""
+    return html.escape(text, quote=False)
+
+
+def numbers(values: Iterable[float]) -> list[float | None]:
+    """A list with seven digits each; what is not finite is left out of a figure."""
+    rounded = (float(f"{float(v):.7g}") for v in values)
+    return [v if math.isfinite(v) else None for v in rounded]
+
+
+def line(
+    x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, name: str, color: str,
+    *, dash: str = "solid", width: float = 2, group: str = "", legend: bool = True,
+    hover: str = "%{y:.5g}",
+) -> Figure:  # fmt: skip
+    """A line: what theory says, or a fit."""
+    return {
+        "type": "scatter", "mode": "lines", "x": numbers(x), "y": numbers(y), "name": safe(name),
+        "line": {"color": color, "dash": dash, "width": width},
+        "legendgroup": group or safe(name), "showlegend": legend, "hovertemplate": hover,
+    }  # fmt: skip
+
+
+def points(
+    x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray,
+    errors: Sequence[float] | np.ndarray, name: str, color: str,
+    *, symbol: str = "circle", size: float = 8, group: str = "", legend: bool = True,
+    hover: str = "%{y:.5g} ± %{error_y.array:.2g}",
+) -> Figure:  # fmt: skip
+    """Points with error bars: what was measured."""
+    return {
+        "type": "scatter", "mode": "markers", "x": numbers(x), "y": numbers(y), "name": safe(name),
+        "error_y": {
+            "type": "data", "array": numbers(errors), "color": color, "thickness": 1.6, "width": 4,
+        },
+        "marker": {"color": color, "size": size, "symbol": symbol,
+                   "line": {"color": "var(--card)", "width": 1}},
+        "legendgroup": group or safe(name), "showlegend": legend, "hovertemplate": hover,
+    }  # fmt: skip
+
+
+def band(
+    x: Sequence[float] | np.ndarray, low: np.ndarray, high: np.ndarray, name: str, color: str
+) -> Figure:
+    """The area between two curves."""
+    return {
+        "type": "scatter", "mode": "lines", "name": safe(name),
+        "x": numbers([*x, *list(x)[::-1]]), "y": numbers([*high, *low[::-1]]),
+        "fill": "toself", "fillcolor": color, "line": {"width": 0, "color": color},
+        "hoverinfo": "skip", "showlegend": bool(name),
+    }  # fmt: skip
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """An axis with its title."""
+    return {"title": {"text": title}, **more}
