@@ -89,7 +89,8 @@ def test_names_and_parameters():
 
 
 @pytest.mark.parametrize(
-    "bad", ["tanhh", "", "tanh(2)", "monomial(0)", "monomial(2.5)", "elu(x)", "elu(nan)", "elu(1,2)"]
+    "bad",
+    ["tanhh", "", "tanh(2)", "monomial(0)", "monomial(2.5)", "elu(x)", "elu(nan)", "elu(1,2)"],
 )
 def test_unknown_names_are_refused(bad):
     with pytest.raises(InputError):
@@ -98,7 +99,7 @@ def test_unknown_names_are_refused(bad):
 
 @pytest.mark.parametrize(
     "bad",
-    [np.tanh, lambda z: z.sum(), lambda z: z > 0, lambda z: jnp.log(z), lambda z: 1 / z, float],
+    [np.tanh, lambda z: z.sum(), lambda z: z > 0, jnp.log, lambda z: 1 / z, float],
 )
 def test_useless_functions_are_refused(bad):
     with pytest.raises(InputError):

@@ -88,9 +88,7 @@ def kinked_pair(pieces, qa, qb, less):
         return mp.quad(lambda x: f(x) * mp.npdf(x, 0, mp.sqrt(qa)), points)
 
     product = weighted(lambda x: value(x) * inner(x, 1))
-    difference = weighted(
-        lambda x: value(x) ** 2 - 2 * value(x) * inner(x, 1) + inner(x, 2)
-    )
+    difference = weighted(lambda x: value(x) ** 2 - 2 * value(x) * inner(x, 1) + inner(x, 2))
     return product, difference
 
 

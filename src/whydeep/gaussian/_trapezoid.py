@@ -9,6 +9,7 @@ may be about twice as large at the same error.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -36,13 +37,16 @@ _TURN = {
 }
 
 
-def gaussian_means(integrand: Integrand, rows: np.ndarray, tolerance: float) -> Estimate:
+def gaussian_means(
+    integrand: Integrand, rows: np.ndarray, tolerance: float, *, even: bool = False
+) -> Estimate:
     """E f_m(R_n u) for standard normal u, for n laws and m functions at once.
 
     Args:
         integrand: maps arguments z = R u, shape (n, k, nodes), to m arrays (n, nodes).
         rows: R, shape (n, k, d): k linear forms of d <= 4 independent standard normals.
         tolerance: relative to E |f|.
+        even: whether f(-z) = f(z), which halves the work.
 
     Returns:
         Values and errors, shape (m, n). The nodes are doubled in number until two successive
@@ -61,7 +65,7 @@ def gaussian_means(integrand: Integrand, rows: np.ndarray, tolerance: float) -> 
         steps = lattice_steps(rows[active]) * 2.0 ** (-level / dimension)
         if level > 1 and _volume(dimension, radius) / np.prod(steps) > _MOST_NODES[dimension]:
             return None
-        nodes, weights = ball(steps, radius)
+        nodes, weights = ball(tuple(steps.tolist()), radius, even=even)
         mean, size, shell = _sums(integrand, rows[active], nodes, weights, radius)
         tail = outer_share(size, shell)
         if np.any(tail > 0.1 * tolerance * size) and radius < _LARGEST_RADIUS:
@@ -112,18 +116,28 @@ def _volume(dimension: int, radius: float) -> float:
     return math.pi ** (dimension / 2) / math.gamma(dimension / 2 + 1) * radius**dimension
 
 
-def ball(steps: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lattice points with |u| <= radius, shape (d, nodes), and their Gaussian weights."""
+@functools.lru_cache(maxsize=16)
+def ball(
+    steps: tuple[float, ...], radius: float, *, even: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lattice points with |u| <= radius, shape (d, nodes), and their Gaussian weights.
+
+    For even functions the half with u_1 >= 0, which counts twice where u_1 > 0.
+    """
     points = np.zeros((0, 1))
     square = np.zeros(1)
     for step in steps:
         half = int(radius / step)
-        axis = step * np.arange(-half, half + 1)
+        axis = step * np.arange(0 if even and not len(points) else -half, half + 1)
         sums = square[:, None] + axis**2
         old, new = np.nonzero(sums <= radius**2)
         points = np.concatenate([points[:, old], axis[None, new]])
         square = sums[old, new]
-    weights = np.exp(-square / 2.0) * np.prod(steps / np.sqrt(2.0 * np.pi))
+    weights = np.exp(-square / 2.0) * np.prod(np.array(steps) / np.sqrt(2.0 * np.pi))
+    if even:
+        weights[points[0] > 0] *= 2.0
+    points.setflags(write=False)
+    weights.setflags(write=False)
     return points, weights
 
 
@@ -133,7 +147,6 @@ def _sums(
     """Weighted sums of f, of |f|, and of |f| over the outermost unit of the radius: (m, n)."""
     count, forms, _ = rows.shape
     outer = weights * (np.einsum("dp,dp->p", nodes, nodes) > (radius - 1.0) ** 2)
-    magnitude_weights = np.stack([weights, outer], axis=1)
     laws = max(1, _BLOCK // (forms * weights.size))
     block = max(1, _BLOCK // forms)
     parts = []
@@ -141,13 +154,21 @@ def _sums(
         total: np.ndarray | float = 0.0
         for start in range(0, weights.size, block):
             span = slice(start, start + block)
-            functions = integrand(rows[first : first + laws] @ nodes[:, span])
-            total = total + np.stack(
+            inner, rim = weights[span], outer[span]
+            z = np.einsum("nkd,dp->nkp", rows[first : first + laws], nodes[:, span])
+            functions = integrand(z)
+            magnitudes = [np.abs(f) for f in functions]
+            total = total + np.array(
                 [
-                    np.column_stack([f @ weights[span], np.abs(f) @ magnitude_weights[span]])
-                    for f in functions
+                    [_weighted(f, inner), _weighted(g, inner), _weighted(g, rim)]
+                    for f, g in zip(functions, magnitudes, strict=True)
                 ]
             )
         parts.append(total)
-    sums = np.concatenate(parts, axis=1)
-    return sums[..., 0], sums[..., 1], sums[..., 2]
+    sums = np.concatenate(parts, axis=2)
+    return sums[:, 0], sums[:, 1], sums[:, 2]
+
+
+def _weighted(f: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # Not a matrix product: for one long row its threads cost more than they bring.
+    return np.einsum("np,p->n", f, weights)
