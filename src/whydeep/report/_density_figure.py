@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from whydeep.ensemble import Measurement
-from whydeep.report._figure import MEASURED, THEORY, Figure, Group, Plot, axis, band, line
+from whydeep.report._figure import MEASURED, THEORY, Figure, Group, Key, Plot, axis, line, points
 from whydeep.theory import Prediction, preactivation_density
 
 __all__ = ["density_group"]
 
 _SIGMAS = 2.0
+_EVERY = 2  # of the measured points, one in two is drawn
 
 
 def density_group(predicted: Prediction, measured: tuple[Measurement, ...]) -> Group | None:
@@ -30,14 +31,17 @@ def density_group(predicted: Prediction, measured: tuple[Measurement, ...]) -> G
     seen, error = density.mean * scale / density.unit, density.stderr * scale / density.unit
     gauss = scale * preactivation_density(predicted, z, order=0)
     corrected = _corrected(predicted, z, scale)
-    curves = [("Gaussian, infinite width", gauss, "dot", "var(--muted)")]
+    curves = [("Gaussian", gauss, "dot", "var(--muted)")]
+    keys = [Key("dot", "muted", "Gaussian, infinite width")]
     if corrected is not None:
-        curves.append(("theory, first order in 1/n", corrected, "solid", THEORY))
+        curves.append(("first order", corrected, "solid", THEORY))
+        keys.append(Key("line", "theory", "theory, first order in 1/n"))
+    keys.append(Key("point", "measured", "measured, two standard errors"))
     width = predicted.network.widths[-1]
     notes = []
     if corrected is not None:
         notes.append(
-            "What is left between the line and the band is of second order in depth/width, which "
+            "What is left between line and points is of second order in depth/width, which "
             "the prediction does not claim; no verdict rests on this figure."
         )
     else:
@@ -48,7 +52,7 @@ def density_group(predicted: Prediction, measured: tuple[Measurement, ...]) -> G
         lead="At infinite width an output of a random network is Gaussian. At width "
         f"{width} it is not quite: some networks come out large, some small. The density of the "
         "output on the first input, over draws of the network, with the last layer's weights "
-        "integrated exactly; bands are two standard errors.",
+        "integrated exactly.",
         label="Look at",
         options=("the centre", "the tails"),
         plots=(
@@ -66,6 +70,7 @@ def density_group(predicted: Prediction, measured: tuple[Measurement, ...]) -> G
                 (_difference(x, seen, error, curves), _ratio(x, seen, error, curves)),
             ),
         ),
+        keys=tuple(keys),
         notes=tuple(notes),
     )
 
@@ -82,42 +87,42 @@ def _corrected(predicted: Prediction, z: np.ndarray, scale: float) -> np.ndarray
 Curves = list[tuple[str, np.ndarray, str, str]]
 
 
-def _measured(x: np.ndarray, mean: np.ndarray, error: np.ndarray) -> list[Figure]:
-    half = _SIGMAS * error
-    return [
-        band(x, mean - half, mean + half, "", "var(--measured-soft)"),
-        line(x, mean, "measured", MEASURED, width=2.5),
-    ]
-
-
 def _density(
     x: np.ndarray, seen: np.ndarray, error: np.ndarray, curves: Curves, kind: str
 ) -> Figure:
     if kind == "log":
-        tiny = float(seen[seen > 0].min()) if np.any(seen > 0) else 1e-12
-        error = np.minimum(error, (seen - tiny / 2) / _SIGMAS)
+        # A logarithmic axis has no place for what is not positive.
+        error = np.where(_SIGMAS * error < seen, error, 0.0)
         curves = [(n, np.where(y > 0, y, np.nan), d, c) for n, y, d, c in curves]
-    data = _measured(x, seen, np.maximum(error, 0.0))
-    data += [line(x, y, name, color, dash=dash) for name, y, dash, color in curves]
-    shape = {"type": "log", "exponentformat": "power"} if kind == "log" else {"rangemode": "tozero"}
-    return {"data": data, "layout": {"xaxis": _x_axis(), "yaxis": axis("density", **shape)}}
+    shape = (
+        {"type": "log", "exponentformat": "power", "tickfont": {"size": 10}}
+        if kind == "log"
+        else {"rangemode": "tozero"}
+    )
+    return _figure(x, seen, error, curves, axis("density", **shape))
 
 
 def _difference(x: np.ndarray, seen: np.ndarray, error: np.ndarray, curves: Curves) -> Figure:
     gauss = curves[0][1]
-    data = _measured(x, seen - gauss, error)
-    data += [line(x, y - gauss, name, color, dash=dash) for name, y, dash, color in curves]
-    layout = {"xaxis": _x_axis(), "yaxis": axis("density − Gaussian", zeroline=False)}
-    return {"data": data, "layout": layout}
+    less = [(n, y - gauss, d, c) for n, y, d, c in curves]
+    return _figure(x, seen - gauss, error, less, axis("density − Gaussian", zeroline=False))
 
 
 def _ratio(x: np.ndarray, seen: np.ndarray, error: np.ndarray, curves: Curves) -> Figure:
     gauss = curves[0][1]
-    data = _measured(x, seen / gauss, error / gauss)
-    data += [line(x, y / gauss, name, color, dash=dash) for name, y, dash, color in curves]
-    layout = {"xaxis": _x_axis(), "yaxis": axis("density / Gaussian", zeroline=False)}
-    return {"data": data, "layout": layout}
+    over = [(n, y / gauss, d, c) for n, y, d, c in curves]
+    return _figure(x, seen / gauss, error / gauss, over, axis("density / Gaussian", zeroline=False))
+
+
+def _figure(
+    x: np.ndarray, seen: np.ndarray, error: np.ndarray, curves: Curves, y_axis: Figure
+) -> Figure:
+    data = [line(x, y, name, color, dash=dash, legend=False) for name, y, dash, color in curves]
+    some = slice(None, None, _EVERY)
+    bars = _SIGMAS * error[some]
+    data.append(points(x[some], seen[some], bars, "measured", MEASURED, size=6, legend=False))
+    return {"data": data, "layout": {"xaxis": _x_axis(), "yaxis": y_axis}}
 
 
 def _x_axis() -> dict[str, object]:
-    return axis("z / √K, output in units of its predicted standard deviation", zeroline=False)
+    return axis("output / √K", zeroline=False)

@@ -18,7 +18,9 @@ __all__ = [
     "MEASURED",
     "SERIES",
     "THEORY",
+    "Figure",
     "Group",
+    "Key",
     "Plot",
     "axis",
     "band",
@@ -27,11 +29,27 @@ __all__ = [
     "safe",
 ]
 
+
 THEORY = "var(--theory)"
 MEASURED = "var(--measured)"
 SERIES = tuple(f"var(--series-{k})" for k in range(1, 9))
 
 Figure = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend that the plots of a group share.
+
+    Args:
+        kind: "line", "dash", "dot", "point" or "diamond".
+        color: "theory", "measured", "muted" or "ink", as in the style sheet.
+        text: what it stands for.
+    """
+
+    kind: str
+    color: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,9 @@ class Group:
         label: what is chosen.
         options: the choices; one or none means there is nothing to choose.
         plots: side by side.
+        keys: a legend for all of them; without one, every plot has its own.
         notes: below.
+        columns: how many plots stand side by side where there is room.
     """
 
     name: str
@@ -69,7 +89,9 @@ class Group:
     label: str
     options: tuple[str, ...]
     plots: tuple[Plot, ...]
+    keys: tuple[Key, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: int = 2
 
     def as_dict(self) -> dict[str, Any]:
         """For the page."""

@@ -8,14 +8,15 @@ import numpy as np
 
 from whydeep.ensemble import Measurement
 from whydeep.observables import OBSERVABLES, pair_indices, reduce
-from whydeep.report._figure import SERIES, Figure, Group, Plot, axis, line, points
+from whydeep.report._figure import SERIES, Figure, Group, Key, Plot, axis, line, points
 from whydeep.theory import Prediction
 
 __all__ = ["kernel_group"]
 
-_MOST_PAIRS = 6
+_MOST_PAIRS = 4
 # Positive values that span more than this are shown on a logarithmic axis.
 _LOGARITHMIC_SPAN = 30.0
+_SHIFT = 0.09
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,16 @@ def kernel_group(predicted: Prediction, measured: tuple[Measurement, ...]) -> Gr
                 departures,
             )
         )
+    keys = [Key("line", "ink", "theory, infinite width")]
+    if "kernel_correction" in predicted:
+        keys.append(Key("dash", "ink", "theory, first order in 1/n"))
+    keys.append(Key("point", "ink", "measured, one standard error"))
     notes = []
     total = size * (size - 1) // 2
     if total > _MOST_PAIRS:
         notes.append(
             f"{len(each)} of {total} pairs of different inputs are drawn, spread from the least to "
-            "the most alike; all of them are in the averages and in the table."
+            "the most alike (inputs count from 0); the averages and the table hold all of them."
         )
     widths = ", ".join(map(str, dict.fromkeys(predicted.network.widths)))
     return Group(
@@ -63,10 +68,11 @@ def kernel_group(predicted: Prediction, measured: tuple[Measurement, ...]) -> Gr
         title="From layer to layer",
         lead="The kernel is the mean product of two inputs' preactivations; the tangent kernel "
         "says how a step of gradient descent on one input moves the output on another. Lines are "
-        f"theory, points are networks of width {widths} with one standard error.",
+        f"theory, points are networks of width {widths}.",
         label="Show",
         options=("averages", "pairs of inputs") if size > 1 else (),
         plots=tuple(plots),
+        keys=tuple(keys),
         notes=tuple(notes),
     )
 
@@ -96,7 +102,7 @@ def _pairs(kernel: np.ndarray, size: int) -> list[_Curve]:
         )
         places = np.linspace(0, different.size - 1, _MOST_PAIRS).round().astype(int)
         different = different[np.argsort(alike, kind="stable")[places]]
-    return [_Curve(f"inputs {rows[p]} and {cols[p]}", np.array([p])) for p in different]
+    return [_Curve(f"inputs {rows[p]}, {cols[p]}", np.array([p])) for p in different]
 
 
 def _values(
@@ -132,8 +138,10 @@ def _departures(
     if name == "kernel" and "kernel_correction" in predicted:
         widths = np.array([1, *predicted.network.widths])[:, None]
         corrections = reduce(name, predicted["kernel_correction"].values) / widths
-    data = [line(every, 0.0 * every, "infinite width", "var(--muted)", dash="dot", legend=False)]
-    for curve, color in zip(curves, SERIES, strict=False):
+    data = [line(every, 0.0 * every, "infinite width", "var(--muted)", legend=False)]
+    # Side by side, so that the error bars of one curve do not hide another's.
+    shifts = _SHIFT * (np.arange(len(curves)) - (len(curves) - 1) / 2)
+    for curve, color, shift in zip(curves, SERIES, shifts, strict=False):
         difference = measured.batches[name][0] - theory[labels - 1]
         mean, error = _mean(difference[..., curve.pairs].mean(axis=-1) * unit[labels - 1])
         if corrections is not None:
@@ -141,7 +149,12 @@ def _departures(
             data.append(line(every, expected, curve.name, color, legend=False, dash="dash"))
         data.append(
             points(
-                labels, mean, error, curve.name, color, hover="%{y:.3g} ± %{error_y.array:.2g} %"
+                labels + shift,
+                mean,
+                error,
+                curve.name,
+                color,
+                hover="%{y:.3g} ± %{error_y.array:.2g} %",
             )
         )
     layout = {

@@ -6,7 +6,18 @@ import numpy as np
 
 from whydeep.compare import Comparison, Ladder, Row
 from whydeep.observables import OBSERVABLES
-from whydeep.report._figure import MEASURED, THEORY, Figure, Group, Plot, axis, band, line, points
+from whydeep.report._figure import (
+    MEASURED,
+    THEORY,
+    Figure,
+    Group,
+    Key,
+    Plot,
+    axis,
+    band,
+    line,
+    points,
+)
 from whydeep.theory import Prediction
 
 __all__ = ["ladder_group"]
@@ -37,14 +48,22 @@ def ladder_group(predicted: Prediction, comparison: Comparison) -> Group | None:
             "= 0, which theory says is 1."
         )
         plots.append(Plot(title.capitalize(), summary, figures))
+    keys = [Key("line", "theory", "theory, infinite width")]
+    if "kernel_correction" in predicted:
+        keys.append(Key("dash", "theory", "theory, first order in 1/n"))
+    keys += [
+        Key("point", "measured", "measured, one standard error"),
+        Key("dot", "measured", "fit in 1/n, band of two standard errors"),
+        Key("diamond", "measured", "continued to 1/n = 0, with the interval the verdict allows"),
+    ]
     lead = (
         "A prediction for infinite width can be tested with finite networks only by going there: "
-        "the same quantity is measured at "
-        f"{len(comparison.widths)} widths and continued to 1/n = 0. The bar there is the interval "
-        "that the verdict allows, noise and neglected orders included; theory says it holds 1."
+        f"the same quantity is measured at {len(comparison.widths)} widths and continued to "
+        "1/n = 0. Theory says that the interval there, noise and neglected orders included, holds "
+        "1."
     )
     if "kernel_correction" in predicted:
-        lead += " For the kernel, theory also predicts how the curve sets out: the dashed line."
+        lead += " For the kernel it also says how the curve sets out."
     return Group(
         name="ladder",
         title="Towards infinite width",
@@ -52,6 +71,8 @@ def ladder_group(predicted: Prediction, comparison: Comparison) -> Group | None:
         label="Layers",
         options=tuple("all together" if k is None else str(k) for k in choices),
         plots=tuple(plots),
+        keys=tuple(keys),
+        columns=len(plots),
     )
 
 
@@ -65,7 +86,7 @@ def _figure(row: Row | None, comparison: Comparison) -> Figure:
         return {"data": [], "layout": {"annotations": [note], "xaxis": hidden, "yaxis": hidden}}
     widths = np.asarray(comparison.widths, dtype=np.float64)
     ladder = Ladder(tuple(int(w) for w in widths // widths[0]))
-    values = row.series.unit * row.series.values if row.series.power else row.series.values
+    values = row.series.values
     mean = values.mean(axis=1)
     error = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
     grid = np.linspace(0.0, _BEYOND, _GRID)
@@ -77,16 +98,18 @@ def _figure(row: Row | None, comparison: Comparison) -> Figure:
     reach = comparison.limit * row.stderr + row.neglected
     data = [
         band(x, fit - 2 * spread, fit + 2 * spread, "", "var(--measured-soft)"),
-        line(x[[0, -1]], [target, target], "theory, infinite width", THEORY),
+        line(x[[0, -1]], [target, target], "infinite width", THEORY, legend=False),
     ]
     if row.series.slope is not None:
         slope = target + row.series.slope * grid
-        data.append(line(x, slope, "theory, first order", THEORY, dash="dash"))
+        data.append(line(x, slope, "first order", THEORY, dash="dash", legend=False))
     data += [
-        line(x, fit, "fit in 1/n", MEASURED, width=1.5, dash="dot"),
-        points(1 / widths, mean, error, "measured", MEASURED, size=9),
-        points([0.0], [fit[0]], [reach], "continued to 1/n = 0, interval allowed", MEASURED,
-               symbol="diamond-open", size=12),
+        line(x, fit, "fit", MEASURED, width=1.5, dash="dot", legend=False),
+        points(1 / widths, mean, error, "measured", MEASURED, size=9, legend=False),
+        points(
+            [0.0], [fit[0]], [reach], "continued", MEASURED, symbol="diamond-open", size=12,
+            legend=False,
+        ),
     ]  # fmt: skip
     ticks = [0.0, *(1 / widths)]
     names = ["0", *(f"1/{int(w)}" for w in widths)]

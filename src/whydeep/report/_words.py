@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from whydeep.compare import Comparison, Row, ratio_text
@@ -55,6 +56,12 @@ def _card(name: str, rows: tuple[Row, ...]) -> str:
 def _symbol(symbol: str) -> str:
     base, _, order = symbol.partition("{")
     return escape(base) + (f"<sup>{{{escape(order)}</sup>" if order else "")
+
+
+def _formula(text: str) -> str:
+    """Subscripts as subscripts: ``n_(l-1)``, ``z_ia``."""
+    found = re.sub(r"_(?:\(([^()]*)\)|(\w+))", r"<sub>\1\2</sub>", escape(text))
+    return found.replace("lambda", "λ")
 
 
 def facts(
@@ -125,7 +132,7 @@ def table(comparison: Comparison) -> str:
         head = (
             f'<tr class="head"><th colspan="7" scope="rowgroup">{escape(observable.title)} '
             f"<span class=symbol>{_symbol(observable.symbol)}</span> "
-            f"<small>{escape(observable.meaning)}</small></th></tr>"
+            f"<small>{_formula(observable.meaning)}</small></th></tr>"
         )
         rows = "".join(_table_row(row) for row in comparison.of(name))
         bodies.append(f"<tbody>{head}{rows}</tbody>")

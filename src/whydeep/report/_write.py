@@ -15,7 +15,7 @@ from whydeep.compare import Comparison
 from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.report._density_figure import density_group
-from whydeep.report._figure import Group
+from whydeep.report._figure import Group, Key
 from whydeep.report._kernel_figure import kernel_group
 from whydeep.report._ladder_figure import ladder_group
 from whydeep.report._provenance import provenance
@@ -124,7 +124,7 @@ def render_report(
             "reason": html.escape(reason),
             "cards": cards(comparison),
             "facts": facts(predicted, several, comparison, inputs, seconds),
-            "command": html.escape(command),
+            "command": _command(command),
             "command_hidden": "" if command else "hidden",
             "figures": "\n".join(_section(group) for group in groups),
             "table": table(comparison),
@@ -144,11 +144,35 @@ def _section(group: Group) -> str:
         for index, plot in enumerate(group.plots)
     )
     notes = "".join(f"<p class=note>{html.escape(note)}</p>" for note in group.notes)
+    keys = "".join(_key(key) for key in group.keys)
     return (
         f'<section class="group" id="{group.name}"><h2>{html.escape(group.title)}</h2>'
         f'<p class="lead">{html.escape(group.lead)}</p><div class="controls"></div>'
-        f'<div class="plots">{plots}</div>{notes}</section>'
+        f'<ul class="keys">{keys}</ul>'
+        f'<div class="plots columns-{group.columns}">{plots}</div>{notes}</section>'
     )
+
+
+_SWATCHES = {
+    "line": '<path d="M0 6H28"/>',
+    "dash": '<path d="M0 6H28" stroke-dasharray="7 4"/>',
+    "dot": '<path d="M0 6H28" stroke-dasharray="2 3"/>',
+    "point": '<path d="M14 0V12"/><circle cx="14" cy="6" r="3.5" class="solid"/>',
+    "diamond": '<path d="M14 0V12M14 1.5L19 6L14 10.5L9 6Z"/>',
+}
+
+
+def _key(key: Key) -> str:
+    return (
+        f'<li><svg width="28" height="12" aria-hidden="true" class="{key.color}">'
+        f"{_SWATCHES[key.kind]}</svg>{html.escape(key.text)}</li>"
+    )
+
+
+def _command(command: str) -> str:
+    """A command line that breaks between its options only."""
+    parts = re.split(r" (?=--)", command)
+    return " ".join(f"<span>{html.escape(part)}</span>" for part in parts)
 
 
 def _provenance() -> str:

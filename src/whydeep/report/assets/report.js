@@ -32,8 +32,8 @@
       hoverlabel: { bgcolor: "var(--card)", bordercolor: "var(--line)",
                     font: { color: "var(--ink)" } },
       dragmode: touch.matches ? false : "zoom",
-      legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top", font: { size: 12 },
-                tracegroupgap: 0 },
+      legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom",
+                font: { size: 12 }, tracegroupgap: 0 },
       ...given,
     };
     for (const key of ["xaxis", "yaxis"]) {
