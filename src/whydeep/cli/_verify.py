@@ -138,7 +138,7 @@ def verify(  # noqa: PLR0917 -- the parameters of typer are the options
             help="Probability that a correct theory disagrees anywhere in the table.",
             rich_help_panel=_MEASURE,
         ),
-    ] = 0.01,
+    ] = 0.05,
     resolution: Annotated[
         float,
         typer.Option(

@@ -11,6 +11,7 @@ from scipy import stats
 from whydeep.compare._comparison import Comparison
 from whydeep.compare._ladder import Ladder
 from whydeep.compare._rows import Row, Series, pattern_p_value
+from whydeep.compare._weights import apply_crossed, crossed_weights
 from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.observables import OBSERVABLES, reduce
@@ -20,12 +21,15 @@ __all__ = ["check_level", "compare"]
 
 # A prediction below this share of the kernel is exactly zero up to quadrature.
 _ZERO = 1e-7
+# The laws of t and T^2 hold where batch means are Gaussian; far tails are less Gaussian than the
+# middle, so the declared rate is met with this factor to spare.
+_TAIL_SAFETY = 5.0
 
 
 def compare(
     predicted: Prediction,
     *measured: Measurement,
-    alpha: float = 0.01,
+    alpha: float = 0.05,
     resolution: float = 0.25,
 ) -> Comparison:
     """Whether measured networks agree with theory, observable by observable, layer by layer.
@@ -40,7 +44,7 @@ def compare(
         measured: from `whydeep.measure`, of the same network on the same inputs, with two rungs
             or more; an observable is taken from the first that holds it.
         alpha: probability that a correct theory is called "disagrees" anywhere in the table
-            (Bonferroni over all tests of the table).
+            at most (Bonferroni over all tests of the table, with a factor of 5 to spare).
         resolution: a row whose interval is wider than this share of the prediction can't see what
             it should, and is "not resolved".
 
@@ -75,7 +79,7 @@ def compare(
     draws = {name: m.draws for m in reversed(measured) for name in m}
     draws["kernel_correction"] = draws.get("kernel", 0)
     batches = min(b.shape[1] for m in measured for b in m.batches.values())
-    level = alpha / max(tests, 1)
+    level = alpha / (_TAIL_SAFETY * max(tests, 1))
     limit = float(stats.t.isf(level / 2, batches - 1))
     judged = [_judge(r, level, limit, resolution, draws[r.observable]) for r in rows]
     return Comparison(
@@ -175,23 +179,22 @@ def _series(
     unit = float(width) if power else 1.0
     tested = unit * ladder.coefficient(power, batches)
     level = np.abs(batches[-1].mean(axis=0)).max()  # the size of what was measured
-    variance = tested.var(axis=0, ddof=1) / len(tested)
-    # Rounding of the measured values, as amplified by the fit.
-    rounding = 8 * epsilon * level * unit * np.abs(ladder.weights[power]).sum()
-    variance = variance + rounding**2
+    # Rounding of means over draws: one unit of the last place is far more than was ever seen.
+    rounding = epsilon * level * unit
     absolute = bool(np.abs(predicted).max() <= _ZERO * max(level, 1e-300))
-    weights = (np.ones_like(predicted) * level if absolute else predicted) / variance
-    total = float(weights @ (np.full_like(predicted, level) if absolute else predicted))
-    weights = weights / total
-    floor = rounding * np.abs(weights).max() + float(np.abs(weights) @ tolerance)
+    target = np.full_like(predicted, level) if absolute else predicted
+    weights = crossed_weights(tested, target, rounding)
+    mean = np.mean(weights, axis=0)
+    size = batches @ (batches[-1].mean(axis=0) / level)
     return Series(
-        values=batches @ weights,
+        values=apply_crossed(batches, weights),
         power=power,
         unit=unit,
         predicted=float(np.sqrt(np.mean(predicted**2))),
         absolute=absolute,
-        floor=float(floor),
-        slope=None if slopes is None else float(weights @ slopes) / width,
+        floor=float(rounding * np.abs(mean).max() + np.abs(mean) @ tolerance),
+        growth=ladder.ratio(ladder.expand(size)),
+        slope=None if slopes is None else float(mean @ slopes) / width,
     )
 
 
@@ -208,18 +211,19 @@ def _pattern(
 
 def _together(series: list[Series], ladder: Ladder) -> Series:
     """The precision-weighted mean over layers."""
-    precision = np.array([1 / s.tested(ladder).var(ddof=1) for s in series])
-    precision = precision / precision.sum()
-    slopes = [
-        w * s.unit * s.slope for w, s in zip(precision, series, strict=True) if s.slope is not None
-    ]
+    tested = np.stack([s.tested(ladder) for s in series], axis=1)
+    weights = crossed_weights(tested, np.ones(len(series)), 0.0)
+    values = np.stack([s.unit * s.values for s in series], axis=2)
+    mean = np.mean(weights, axis=0)
+    slopes = [w * s.unit * s.slope for w, s in zip(mean, series, strict=True) if s.slope is not None]
     return Series(
-        values=sum(w * s.unit * s.values for w, s in zip(precision, series, strict=True)),
+        values=apply_crossed(values, weights),
         power=series[0].power,
         unit=1.0,
         predicted=float(np.sqrt(np.mean([s.predicted**2 for s in series]))),
         absolute=False,
-        floor=float(precision @ np.array([s.floor for s in series])),
+        floor=float(np.abs(mean) @ np.array([s.floor for s in series])),
+        growth=max(s.growth for s in series),
         slope=float(sum(slopes)) if slopes else None,
     )
 

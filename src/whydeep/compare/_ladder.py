@@ -5,10 +5,10 @@ of the fitted numbers over batches carries the full covariance between widths, l
 components: nothing about it has to be modelled.
 
 With R widths the polynomial of degree R - 1 through them is exact up to the neglected term c_R
-x^R, x = 1/width in units of the narrowest. Its effect on intercept and slope is bounded by
-continuing the measured coefficients as a geometric series, |c_R| <= rho^R |c_0| with
-rho = max |c_k / c_0|^(1/k), their own errors included. For the vertex of a relu network, whose
-expansion is known, c_3 is a third of that.
+x^R, x = 1/width in units of the narrowest. Its effect on intercept and slope is bounded by one
+more step of a geometric series: |c_R| <= rho |c_(R-1)|, the error of c_(R-1) included, where
+rho = max |c_k / c_0|^(1/k) is measured on the size of the whole row. For the vertex of a relu
+network, whose expansion is known exactly, c_3 is half of that.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Ladder:
         """How much a unit of the first neglected order adds to the coefficient of x^power."""
         return abs(float(self.weights[power] @ self.points ** len(self.factors)))
 
-    def neglected(self, power: int, expansion: Expansion) -> float:
+    def neglected(self, power: int, expansion: Expansion, ratio: float) -> float:
         """Bound on what the first neglected order adds to the coefficient of x^power."""
-        size = self.ratio(expansion) ** len(self.factors) * abs(expansion.coefficients[0])
-        return float(size * self.leak(power))
+        last = abs(expansion.coefficients[-1]) + expansion.errors[-1]
+        return float(ratio * last * self.leak(power))

@@ -81,6 +81,7 @@ class Series:
         predicted: root mean square of the predicted components.
         absolute: whether theory predicts zero.
         floor: rounding and quadrature, in units of the ratio.
+        growth: rho, the ratio of successive orders in x for the size of the row.
         slope: what theory predicts for the coefficient of x = 1/factor of `values`, where it does.
     """
 
@@ -90,6 +91,7 @@ class Series:
     predicted: float
     absolute: bool
     floor: float
+    growth: float
     slope: float | None = None
 
     def tested(self, ladder: Ladder) -> np.ndarray:
@@ -103,7 +105,9 @@ class Series:
         ratio = float(tested.mean())
         stderr = float(tested.std(ddof=1) / np.sqrt(batches))
         deviation = ratio - (0.0 if self.absolute else 1.0)
-        neglected = self.unit * ladder.neglected(self.power, ladder.expand(self.values))
+        neglected = self.unit * ladder.neglected(
+            self.power, ladder.expand(self.values), self.growth
+        )
         if stderr <= self.floor:  # the scatter is rounding: nothing random is left
             stderr, pattern = 0.0, None
         z = deviation / stderr if stderr > 0 else 0.0

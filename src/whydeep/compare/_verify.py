@@ -114,7 +114,7 @@ def verify(
     plan: Plan | None = None,
     *,
     order: int = 1,
-    alpha: float = 0.01,
+    alpha: float = 0.05,
     resolution: float = 0.25,
 ) -> Outcome:
     """Predict, measure at a ladder of widths, and compare.

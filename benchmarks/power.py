@@ -1,0 +1,287 @@
+"""Does the comparison catch a wrong theory, and leave a right one alone?
+
+Power: off criticality (bias_var 0.1, weight_var 1.4, learning rates that differ by layer, so that
+every term matters), each coefficient inside each recursion is altered, one at a time, in all
+layers; the measurement stays as it is. The recursion runs on with the altered coefficient: it is
+never the output that is rescaled.
+
+False alarms: the unaltered theory over many seeds, with a tenth of the draws: how often anything
+in the table disagrees (with the 95% upper bound on that share), and whether the p-values of single
+rows are uniform (Kolmogorov-Smirnov).
+
+    python benchmarks/power.py [--seeds 200] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from scipy import stats
+
+import whydeep as wd
+from whydeep.compare import Plan, compare, verify
+from whydeep.theory import _kernel, _predict, _vertex
+
+DEPTH = 8
+ACTIVATIONS = ("tanh", "relu", "gelu")
+
+
+def network(activation, depth=DEPTH):
+    steps = np.linspace(0.0, 1.0, depth + 1)
+    return wd.mlp(
+        depth, 16 * depth, activation, weight_var=1.4, bias_var=0.1,
+        weight_lr=tuple(1.0 + 0.5 * steps), bias_lr=tuple(1.1 - 0.6 * steps),
+    )  # fmt: skip
+
+
+def with_dense(net, **changes):
+    """The network with numbers of every dense layer multiplied."""
+    layers = [
+        dataclasses.replace(layer, **{k: getattr(layer, k) * f for k, f in changes.items()})
+        if isinstance(layer, wd.Dense)
+        else layer
+        for layer in net.layers
+    ]
+    return wd.Network(tuple(layers))
+
+
+def scaled(method, factor):
+    """A patch that multiplies what a method of the step returns."""
+
+    def wrapped(self, *args):
+        return factor * method(self, *args)
+
+    return mock.patch.object(_vertex._Step, method.__name__, wrapped)
+
+
+def step_entry(factor, *, pair=(), single=None):
+    """A patch that multiplies entries of the tables of derivatives: pair [i, j], single [m]."""
+    original = _vertex._Step.__init__
+
+    def wrapped(self, *args):
+        original(self, *args)
+        value, own = self.pair.value.copy(), self.single.value.copy()
+        for i, j in pair:
+            value[i, j] *= factor
+        if single is not None:
+            own[single] *= factor
+        self.pair = dataclasses.replace(self.pair, value=value)
+        self.single = dataclasses.replace(self.single, value=own)
+        self.map = self._pair_map(value, own)
+
+    return mock.patch.object(_vertex._Step, "__init__", wrapped)
+
+
+def source(product, outer):
+    """A patch of the vertex's source: product <ssss> - outer <ss><ss>, coefficients 1 and 1."""
+    original = _vertex._Step.covariance
+
+    def wrapped(self, images):
+        right = original(self, images)
+        means = images.value
+        both = means[:, :, None, None] * means[None, None]
+        value = product * (right.value + both) - outer * both
+        return dataclasses.replace(right, value=value)
+
+    return mock.patch.object(_vertex._Step, "covariance", wrapped)
+
+
+def in_correction_only(**entry):
+    """A patch of derivative tables in the kernel correction, leaving the vertex alone."""
+    original = _vertex._next_correction
+
+    def wrapped(c_w, ratio, step, vertex, correction):
+        factor = entry["factor"]
+        value, own = step.pair.value.copy(), step.single.value.copy()
+        for i, j in entry.get("pair", ()):
+            value[i, j] *= factor
+        if "single" in entry:
+            own[entry["single"]] *= factor
+        other = object.__new__(_vertex._Step)
+        other.__dict__ |= step.__dict__
+        other.pair = dataclasses.replace(step.pair, value=value)
+        other.single = dataclasses.replace(step.single, value=own)
+        return original(c_w, ratio, other, vertex, correction)
+
+    return mock.patch.object(_vertex, "_next_correction", wrapped)
+
+
+def kernel_network(**changes):
+    """A patch after which only the kernel recursion sees the altered numbers."""
+    original = _kernel.infinite_width
+    return mock.patch.object(
+        _predict, "infinite_width", lambda net, x: original(with_dense(net, **changes), x)
+    )
+
+
+def tangent_network(**changes):
+    original = _kernel.tangent_kernels
+    return mock.patch.object(
+        _predict, "tangent_kernels",
+        lambda net, inputs, layers: original(with_dense(net, **changes), inputs, layers),
+    )  # fmt: skip
+
+
+def vertex_ratio(factor):
+    """C_W^2 in front of the whole vertex recursion."""
+    original = _vertex._next_vertex
+    return mock.patch.object(
+        _vertex, "_next_vertex",
+        lambda c_w, *rest: original(c_w * np.sqrt(factor), *rest),
+    )  # fmt: skip
+
+
+def correction_weight(factor):
+    original = _vertex._next_correction
+    return mock.patch.object(
+        _vertex, "_next_correction", lambda c_w, *rest: original(c_w * factor, *rest)
+    )
+
+
+def alterations(small, large):
+    """(recursion, coefficient, relative size, patch): one coefficient each."""
+    f, g = 1 + small, 1 + large
+    step = _vertex._Step
+    off = ((2, 0), (0, 2))
+    return [
+        ("kernel", "C_b", small, kernel_network(bias_var=f)),
+        ("kernel", "C_W of <s s>", small, kernel_network(weight_var=f)),
+        ("ntk", "lambda_b", small, tangent_network(bias_lr=f)),
+        ("ntk", "lambda_W of <s s>", small, tangent_network(weight_lr=f)),
+        ("ntk", "C_W of Theta <s' s'>", small, tangent_network(weight_var=f)),
+        ("four_point", "C_W^2 of everything", small, vertex_ratio(f)),
+        ("four_point", "1 of <s s s s>", small, source(f, 1)),
+        ("four_point", "1 of <s s><s s>", small, source(1, f)),
+        ("four_point", "r of M M V", small, scaled(step.through_pairs, f)),
+        ("four_point", "1/2 of <(s_a^2)''> in M", small, step_entry(f, single=2)),
+        ("four_point", "1/2 of <s''_a s_b> in M", small, step_entry(f, pair=off)),
+        ("four_point", "1/2 of <s'_a s'_b> in M", small, step_entry(f, pair=((1, 1),))),
+        ("kernel_correction", "C_W of everything", large, correction_weight(g)),
+        ("kernel_correction", "1 of M G", large, scaled(step.through_kernel, g)),
+        ("kernel_correction", "1/8 of <D^4> V", large, scaled(step.fourth, g)),
+        ("kernel_correction", "1 of <(s_a^2)''''>", large, in_correction_only(factor=g, single=4)),
+        ("kernel_correction", "6 of <s''_a s''_b>", large,
+         in_correction_only(factor=g, pair=((2, 2),))),
+        ("kernel_correction", "4 of <s'''_a s'_b>", large,
+         in_correction_only(factor=g, pair=((3, 1), (1, 3)))),
+    ]  # fmt: skip
+
+
+def power_table(activation, x, plan, large=0.5, depth=DEPTH):
+    net = network(activation, depth)
+    outcome = verify(net, x, plan)
+    rows = [(activation, "unaltered", "", "", 0.0, outcome.comparison, outcome.comparison)]
+    for recursion, coefficient, size, patch in alterations(0.05, large):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(patch)
+            altered = wd.predict(net, x)
+        changed = relative_change(outcome.predicted[recursion], altered[recursion])
+        found = compare(altered, *outcome.measured)
+        rows.append((activation, recursion, coefficient, size, changed, found, outcome.comparison))
+    return rows
+
+
+def relative_change(old, new):
+    last_old, last_new = old.values[-1], new.values[-1]
+    return float(np.linalg.norm(last_new - last_old) / np.linalg.norm(last_old))
+
+
+def largest_z(comparison, observable):
+    return max((abs(r.z) for r in comparison.of(observable) if not r.exact), default=0.0)
+
+
+def false_alarms(activation, x, plan, seeds):
+    """Share of tables that disagree, and the p-values of single rows over seeds."""
+    net = network(activation)
+    alarms, rows = 0, {}
+    predicted = wd.predict(net, x)
+    for seed in range(seeds):
+        one = dataclasses.replace(plan, seed=1_000_000 + seed)
+        measured = [
+            wd.measure(net, x, draws=draws, seed=one.seed, observables=names, rungs=one.rungs)
+            for names, draws in one.calls(predicted)
+        ]
+        comparison = compare(predicted, *measured)
+        alarms += comparison.verdict == "disagrees"
+        for row in comparison.rows:
+            if row.exact:
+                continue
+            rows.setdefault((row.observable, row.layer, "size"), []).append(row.p_value)
+            if row.pattern_p_value is not None:
+                rows.setdefault((row.observable, row.layer, "pattern"), []).append(
+                    row.pattern_p_value
+                )
+    return alarms, rows
+
+
+def upper_bound(alarms, trials):
+    """Clopper and Pearson 1934, 95% one-sided."""
+    return 1.0 if alarms == trials else float(stats.beta.ppf(0.95, alarms + 1, trials - alarms))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--activations", default=",".join(ACTIVATIONS))
+    parser.add_argument("--skip-depth-3", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/power.md")
+    arguments = parser.parse_args()
+    lines = []
+
+    def say(text=""):
+        print(text, flush=True)
+        lines.append(text)
+
+    x, _ = wd.data.load("digits", n=4)
+    plan = Plan()
+    names = arguments.activations.split(",")
+    begin = time.perf_counter()
+    tables = [("Depth 8, the default draws", DEPTH, 0.5)]
+    if not arguments.skip_depth_3:
+        tables.append(("Depth 3, the default draws", 3, 0.1))
+    for title, depth, large in tables:
+        say(f"\n## {title} ({plan.draws:,}; tangent kernel {plan.ntk_draws:,})\n")
+        say("| activation | recursion | coefficient altered | by | its output changes by "
+            "| largest z | verdict |")  # fmt: skip
+        say("|---|---|---|---|---|---|---|")
+        for activation in names:
+            for row in power_table(activation, x, plan, large, depth):
+                name, recursion, coefficient, size, changed, found, _ = row
+                if recursion == "unaltered":
+                    z = max(largest_z(found, o) for o in found.observables)
+                    say(f"| {name} | (unaltered) | | | | {z:.1f} | {found.verdict} |")
+                    continue
+                z = largest_z(found, recursion)
+                say(f"| {name} | {recursion} | {coefficient} | {size:.0%} | {changed:.1%} "
+                    f"| {z:.1f} | {found.verdict} |")  # fmt: skip
+    if arguments.seeds:
+        tenth = Plan(draws=plan.draws // 10, ntk_draws=plan.ntk_draws // 10)
+        say(f"\n## False alarms over {arguments.seeds} seeds, a tenth of the draws\n")
+        say("| activation | tables that disagree | 95% upper bound on the share | declared "
+            "| rows and tests | smallest KS p | expected smallest |")  # fmt: skip
+        say("|---|---|---|---|---|---|---|")
+        total = trials = 0
+        for activation in names:
+            alarms, rows = false_alarms(activation, x, tenth, arguments.seeds)
+            total, trials = total + alarms, trials + arguments.seeds
+            smallest = min(stats.kstest(p, "uniform").pvalue for p in rows.values())
+            say(f"| {activation} | {alarms} of {arguments.seeds} "
+                f"| {upper_bound(alarms, arguments.seeds):.3f} | 0.01 | {len(rows)} "
+                f"| {smallest:.2g} | {1 / (len(rows) + 1):.2g} |")  # fmt: skip
+        say(f"| all | {total} of {trials} | {upper_bound(total, trials):.3f} | 0.01 | | | |")
+    say(f"\n{time.perf_counter() - begin:.0f} s in all.")
+    if arguments.write:
+        head = "# Power and false alarms\n\n`python benchmarks/power.py --write` made this page.\n"
+        target = Path(__file__).parents[1] / "docs" / "benchmarks" / "power.md"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
