@@ -85,8 +85,8 @@ def test_relu_pairs_against_forty_digits(qa, qb, less):
         ("step", 1.2, 1.1, 1.7),
     ],
 )
-def test_kinked_pairs_against_twenty_five_digits(name, qa, qb, less):
-    with mp.workdps(25):
+def test_kinked_pairs_against_twenty_digits(name, qa, qb, less):
+    with mp.workdps(20):
         product, difference = oracle.kinked_pair(oracle.KINKED[name], qa, qb, less)
     moments = second_moments(name, two(qa, qb, less))
     check(moments.matrix[0, 1], moments.error[0, 1], product, 1e-12, 1.0)

@@ -78,7 +78,9 @@ def folded_means(
         if dimension == 1:
             outer, weights = np.zeros((0, 1)), np.ones(1)
         else:
-            steps = lattice_steps(outer_rows) * 2.0 ** (-level / (dimension - 1))
+            steps = lattice_steps(outer_rows, radius, _MOST_OUTER) * 2.0 ** (
+                -level / (dimension - 1)
+            )
             outer, weights = ball(tuple(steps.tolist()), radius, even=even)
         if level > 1 and weights.size > _MOST_OUTER:
             return None

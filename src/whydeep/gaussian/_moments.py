@@ -67,6 +67,13 @@ def second_moments(
         cov: law of the preactivations z_a of N samples.
         tolerance: relative to the mean magnitude of the integrand.
 
+    Accuracy: 1e-12 relative to sqrt(<s_a^2><s_b^2>), smooth or kinked, at any correlation; the
+    differences keep that accuracy relative to themselves for all but even smooth functions of
+    nearly opposite samples. Cost: closed forms where there are any (relu and its kin, step, erf,
+    gelu, sin, cos, exp, gaussian, monomial), else about 1e4 evaluations of s a pair.
+
+    **Sources:** Cho and Saul 2009, Eq. 6; Williams 1997, Eq. 11; Tsuchida et al. 2021.
+
     Example:
         >>> cov = Covariance.from_matrix(np.array([[1.0, 0.5], [0.5, 1.0]]))
         >>> second_moments("relu", cov).matrix.round(6)
@@ -106,8 +113,23 @@ def slopes(
 ) -> Estimate:
     """<s'_a s'_b> for all pairs, shape (N, N), with <s'^2> on the diagonal.
 
+    Args:
+        activation: a name or a function s.
+        cov: law of the preactivations z_a of N samples.
+        tolerance: relative to the mean magnitude of the integrand.
+
     Raises:
         UnsupportedError: s jumps, so <s'^2> is infinite and there is no tangent kernel.
+
+    Accuracy: 1e-12. For kinked s the mean falls like sqrt(1 - c) off coincidence; samples of
+    unequal variance have 1 - c to 1e-16 only, so there nearly (not exactly) collinear samples are
+    right to 1e-8.
+
+    Example:
+        >>> cov = Covariance.from_matrix(np.array([[1.0, 0.5], [0.5, 1.0]]))
+        >>> slopes("relu", cov).value.round(6)
+        array([[0.5     , 0.333333],
+               [0.333333, 0.5     ]])
     """
     s = activations.get(activation)
     if not s.continuous:
@@ -135,8 +157,32 @@ def pair_derivatives(
 ) -> Estimate:
     """<s^(i)(z_a) s^(j)(z_b)> for i + j <= order (NaN beyond): (order+1, order+1, N, N).
 
-    By Price's theorem d<s_a s_b>/dK_ab = <s'_a s'_b>, and so on: derivatives are those of
-    distributions, so that a kink of s contributes delta functions to s''.
+    By Price's theorem d<s_a s_b>/dK_ab = <s'_a s'_b> and d<s_a s_b>/dK_aa = <s''_a s_b>/2, across
+    kinks too: derivatives are those of distributions, so that a kink adds a delta function to s''.
+
+    Args:
+        activation: a name or a function s.
+        cov: law of the preactivations z_a of N samples.
+        order: 1 to 4.
+        tolerance: relative to the mean magnitude of the integrand.
+
+    Returns:
+        value[i, j, a, b] and its error. On the diagonal a = b the product of two distributions at
+        one point may not exist (delta times step): NaN; use `self_derivatives` there. Off it,
+        deltas at exactly coincident samples are infinite or NaN, as are those at a kink at 0 of a
+        sample without variance.
+
+    Raises:
+        InputError: an order that is not there.
+
+    Accuracy: 1e-12 of the mean magnitude. Cost: about 1e4 evaluations a pair, 3e4 with kinks.
+
+    **Source:** Price 1958.
+
+    Example:
+        >>> cov = Covariance.from_matrix(np.array([[1.0, 0.5], [0.5, 1.0]]))
+        >>> float(pair_derivatives("relu", cov, 4).value[2, 2, 0, 1].round(6))  # density at 0, 0
+        0.183776
     """
     s = activations.get(activation)
     _check_order(order)
@@ -152,7 +198,24 @@ def self_derivatives(
     *,
     tolerance: float = _PAIR_TOLERANCE,
 ) -> Estimate:
-    """<(s^2)^(m)> for m = 0 to order, of every sample: shape (order+1, N)."""
+    """<(s^2)^(m)> for m = 0 to order, of every sample: shape (order+1, N).
+
+    The derivatives of s^2 as one distribution: d<s^2>/dK = <(s^2)''>/2.
+
+    Args:
+        activation: a name or a function s.
+        cov: law of the preactivations z_a of N samples.
+        order: 1 to 4.
+        tolerance: relative to the mean magnitude of the integrand.
+
+    Raises:
+        InputError: an order that is not there.
+
+    Example:
+        >>> cov = Covariance.from_matrix(np.array([[2.0]]))
+        >>> self_derivatives("relu", cov, 4).value[:, 0].round(6)
+        array([1.      , 1.128379, 1.      , 0.56419 , 0.      ])
+    """
     s = activations.get(activation)
     _check_order(order)
     return _tables.self_table(s, cov, order, tolerance)[1]
@@ -165,7 +228,28 @@ def product_moments(
     *,
     tolerance: float = _PRODUCT_TOLERANCE,
 ) -> Estimate:
-    """<s_a s_b s_c s_d> for rows (a, b, c, d) of sample indices: shape (Q,)."""
+    """<s_a s_b s_c s_d> for rows (a, b, c, d) of sample indices: shape (Q,).
+
+    Args:
+        activation: a name or a function s.
+        cov: law of the preactivations z_a of N samples.
+        indices: whole numbers, shape (Q, 4); each distinct product is computed once.
+        tolerance: relative to the mean magnitude of the integrand.
+
+    Raises:
+        InputError: indices of another shape or type, or out of range.
+
+    Accuracy: relu and its kin 1e-12; step 1e-9; linear, monomial and exp exact; other smooth
+    functions `tolerance` for variances of a few units (variances of 10 and more: as the error
+    says); other kinked functions 1e-12 for two distinct samples and 1e-5 for three or four, where
+    the true error is mostly below 1e-6. Cost: 1e5 evaluations of s a product of four distinct
+    samples, 1e6 with kinks.
+
+    Example:
+        >>> cov = Covariance.from_matrix(np.array([[1.0, 0.5], [0.5, 1.0]]))
+        >>> product_moments("abs", cov, np.array([[0, 0, 1, 1]])).value.round(9)
+        array([1.5])
+    """
     s = activations.get(activation)
     indices = _check_indices(indices, cov.size)
     rows, back = np.unique(np.sort(indices, axis=1), axis=0, return_inverse=True)

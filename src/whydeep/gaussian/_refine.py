@@ -10,10 +10,10 @@ from whydeep.gaussian._estimate import Estimate
 
 __all__ = ["ROUNDOFF", "Rule", "outer_share", "reach", "refine"]
 
-ROUNDOFF = 4e-15
+ROUNDOFF = 8e-15
 """Rounding of a weighted sum, relative to the sum of magnitudes."""
 
-_STALL = 1e-9
+_STALL = 1e-9  # an error above this is never put down to rounding
 
 Rule = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray] | None]
 

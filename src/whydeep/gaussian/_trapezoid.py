@@ -23,7 +23,7 @@ __all__ = ["ball", "gaussian_means", "lattice_steps", "pair_rows", "root"]
 Integrand = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 # A Gaussian alone is integrated to exp(-2 pi^2/h^2) = 4e-14 by a step of 0.8.
-_LARGEST_STEP = 0.8
+_LARGEST_STEP, _FEATURE = 0.8, 0.6
 _MOST_NODES = {1: 1 << 15, 2: 1 << 21, 3: 1 << 21, 4: 1 << 22}
 _BLOCK = 1 << 18  # arguments evaluated at once: bounds memory, and fits the compiled lengths
 _LARGEST_RADIUS = 40.0
@@ -58,12 +58,12 @@ def gaussian_means(
     if count == 0:
         empty = np.empty((len(integrand(np.zeros((0, forms, 1)))), 0))
         return Estimate(empty, empty)
-    radius = reach(1e-2 * tolerance) + 0.1 * dimension
+    radius, most = reach(1e-2 * tolerance) + 0.1 * dimension, _MOST_NODES[dimension]
 
     def rule(level: int, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         nonlocal radius
-        steps = lattice_steps(rows[active]) * 2.0 ** (-level / dimension)
-        if level > 1 and _volume(dimension, radius) / np.prod(steps) > _MOST_NODES[dimension]:
+        steps = lattice_steps(rows[active], radius, most) * 2.0 ** (-level / dimension)
+        if level > 1 and _volume(dimension, radius) / np.prod(steps) > most:
             return None
         nodes, weights = ball(tuple(steps.tolist()), radius, even=even)
         mean, size, shell = _sums(integrand, rows[active], nodes, weights, radius)
@@ -106,10 +106,16 @@ def root(matrix: np.ndarray) -> np.ndarray:
     return a @ _TURN[a.shape[1]]
 
 
-def lattice_steps(rows: np.ndarray) -> np.ndarray:
-    """Steps of the coarsest lattice for functions whose features have unit size: shape (d,)."""
+def lattice_steps(rows: np.ndarray, radius: float, most: int) -> np.ndarray:
+    """Steps of the coarsest lattice for functions whose features have unit size: shape (d,).
+
+    Wider where that would take more than a quarter of `most` nodes, as for variances far above 1:
+    the error estimate then says how rough the answer is.
+    """
     amplitude = np.abs(rows).max(axis=(0, 1))
-    return np.minimum(_LARGEST_STEP, 0.6 / np.maximum(amplitude, 1e-300))
+    steps = np.minimum(_LARGEST_STEP, _FEATURE / np.maximum(amplitude, 1e-300))
+    crowding = _volume(steps.size, radius) / np.prod(steps) / (most / 4.0)
+    return steps * max(1.0, crowding) ** (1.0 / steps.size)
 
 
 def _volume(dimension: int, radius: float) -> float:
