@@ -12,4 +12,4 @@ if "whydeep" in sys.modules:
     msg = "whydeep was imported before the run-time type checks were installed: see conftest.py"
     raise RuntimeError(msg)
 
-install_import_hook("whydeep", "beartype.beartype")
+install_import_hook("whydeep", "tests.support.typechecked")

@@ -8,6 +8,10 @@ from types import ModuleType
 from typing import NoReturn
 
 import pytest
+from beartype import BeartypeConf, beartype
+
+# A whole number is a number: ``float`` in an annotation takes an int (PEP 484's numeric tower).
+typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 

@@ -61,6 +61,8 @@ def infinite_width(network: Network, x: np.ndarray) -> Iterator[Layer]:
                 # its own error dominates.
                 growth = _growth(network, law)
                 error = c_w * (moments.error + growth * error)
+                if not np.all(np.isfinite(moments.variance)):
+                    raise FloatingPointError
                 law = Covariance(
                     c_b + c_w * moments.variance,
                     c_w * moments.difference,

@@ -13,7 +13,7 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import Estimate
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES, expand, reduce
-from whydeep.theory._kernel import infinite_width, tangent_kernels
+from whydeep.theory._kernel import Layer, infinite_width, tangent_kernels
 from whydeep.theory._prediction import Prediction
 from whydeep.theory._vertex import first_corrections
 
@@ -21,6 +21,7 @@ __all__ = ["predict"]
 
 # Above this many inputs the N^4 array of the vertex would pass a gigabyte a layer.
 _MOST_INPUTS_AT_FIRST_ORDER = 100
+_FEWEST_KINKS = 4.0
 
 _SOURCES = {
     "kernel": "Neal 1996; Lee et al. 2018; Roberts, Yaida and Hanin 2022, Eq. 4.118",
@@ -100,19 +101,23 @@ def predict(
             needed=f"at most {_MOST_INPUTS_AT_FIRST_ORDER} at order 1: it has N^4 entries a layer",
             suggestion="fewer inputs, or order=0",
         )
-    results = _compute(network, distinct, [w for w in wanted if w not in missing])
+    layers = list(infinite_width(network, distinct))
+    results = _compute(network, x.shape[1], layers, [w for w in wanted if w not in missing])
     index = back.reshape(-1)
-    values, tolerance = {}, {}
+    values, tolerance, valid = {}, {}, {}
     for name, estimates in results.items():
         take = np.ix_(*[index] * OBSERVABLES[name].samples)
         values[name] = _labelled(name, [e.value[take] for e in estimates])
         tolerance[name] = _labelled(name, [e.error[take] for e in estimates])
+        if OBSERVABLES[name].order == 1:
+            good = np.stack([g[take] for g in _valid(network, layers, name)])
+            valid[name] = values[name].copy(data=good)
     return Prediction(
         network=network,
         inputs=x,
         arrays=values,
         tolerance=tolerance,
-        valid={n: _valid(network, values, n) for n in values if OBSERVABLES[n].order == 1},
+        valid=valid,
         assumptions=_ASSUMPTIONS,
         sources={name: _SOURCES[name] for name in values},
         missing={name: reason for name, reason in missing.items() if name in wanted},
@@ -147,13 +152,14 @@ def _missing(network: Network, available: list[str]) -> dict[str, str]:
     return {name: reason for name, reason in out.items() if name in available}
 
 
-def _compute(network: Network, x: np.ndarray, names: list[str]) -> dict[str, list[Estimate]]:
-    layers = list(infinite_width(network, x))
+def _compute(
+    network: Network, inputs: int, layers: list[Layer], names: list[str]
+) -> dict[str, list[Estimate]]:
     out: dict[str, list[Estimate]] = {}
     if "kernel" in names:
         out["kernel"] = [Estimate(layer.law.matrix, layer.error) for layer in layers]
     if "ntk" in names:
-        out["ntk"] = tangent_kernels(network, x.shape[1], layers)
+        out["ntk"] = tangent_kernels(network, inputs, layers)
     if "four_point" in names or "kernel_correction" in names:
         vertices, corrections = first_corrections(network, layers)
         both = {"four_point": vertices, "kernel_correction": corrections}
@@ -166,31 +172,23 @@ def _labelled(name: str, layers: list[np.ndarray]) -> xr.DataArray:
     return expand(name, reduce(name, full), full.shape[1])
 
 
-def _valid(network: Network, values: dict[str, xr.DataArray], name: str) -> xr.DataArray:
-    """Where the expansion holds: the distance of two inputs must not fluctuate like itself.
+def _valid(network: Network, layers: list[Layer], name: str) -> np.ndarray:
+    """Where the expansion holds for a kinked activation, pair by pair.
 
-    The means of a kinked activation are not analytic where two inputs coincide, so an expansion
-    around the mean needs the relative variance of the squared distance D of the layer below,
-    V_DD / (n D^2), to be small: at most 1/4 here. Smooth activations and identical inputs are
-    always in order.
+    Two inputs at angle theta are told apart by the kinks of about n theta / pi neurons of the layer
+    below. Where these are fewer than 4 their number is Poisson rather than Gaussian, and what
+    depends on it does not expand in 1/width. Smooth activations and identical inputs are always
+    in order, and so is layer 2: its kernels are means over independent neurons.
     """
-    like = values[name]
-    good = np.ones(like.shape, dtype=bool)
-    if not network.activation.smooth and "kernel" in values and "four_point" in values:
-        kernel, vertex = values["kernel"].values, values["four_point"].values
-        n = kernel.shape[1]
-        a, b = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
-        for layer in range(2, len(kernel)):
-            v, k = vertex[layer - 1], kernel[layer - 1]
-            spread = k[a, a] + k[b, b] - 2 * k[a, b]
-            variance = (
-                v[a, a, a, a] + v[b, b, b, b] + 2 * v[a, a, b, b]
-                + 4 * v[a, b, a, b] - 4 * v[a, a, a, b] - 4 * v[b, b, a, b]
-            )  # fmt: skip
-            width = network.widths[layer - 2]
-            near = (variance > 0.25 * width * spread**2) & (spread > 1e-12 * (k[a, a] + k[b, b]))
-            if OBSERVABLES[name].samples == 2:
-                good[layer] = ~near
-            else:
-                good[layer] = ~(near[:, :, None, None] | near[None, None])
-    return xr.DataArray(good, dims=like.dims, coords=like.coords, name=name)
+    n = layers[0].law.size
+    observable = OBSERVABLES[name]
+    good = np.ones((len(layers), *(n,) * observable.samples), dtype=bool)
+    if not network.activation.smooth:
+        for below in layers[1:-1]:
+            cosine, sine = below.law.half_angles()
+            angle = 2 * np.arctan2(sine, cosine)
+            width = network.widths[below.number - 1]
+            pair = (angle == 0) | (width * angle / np.pi >= _FEWEST_KINKS)
+            both = pair if observable.samples == 2 else pair[:, :, None, None] & pair[None, None]
+            good[below.number] = both
+    return good

@@ -27,8 +27,8 @@ class Prediction(Mapping[str, xr.DataArray]):
         tolerance: a bound on the numerical error of each value (quadrature, carried through the
             recursion to first order), same labels.
         valid: for each observable of first order, where the expansion in 1/width holds at the
-            network's own width: False where a kinked activation meets inputs so close that their
-            distance fluctuates by as much as itself. Same labels.
+            network's own width: False where the kinks of fewer than four neurons tell two inputs
+            apart. Same labels.
         assumptions: what is taken for granted.
         sources: by observable.
         missing: observables that this network does not have, and why.
