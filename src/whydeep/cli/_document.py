@@ -14,17 +14,7 @@ __all__ = ["document"]
 
 
 def document(outcome: Outcome, inputs: str, command: str, written: Path | None, status: int) -> str:
-    """Everything a program may want to know; numbers that are not finite become null.
-
-    Example:
-        >>> import json
-        >>> import numpy as np
-        >>> from whydeep.compare import Plan, verify
-        >>> from whydeep.network import mlp
-        >>> outcome = verify(mlp(1, 16, "relu"), np.eye(2), Plan(draws=256, ntk_draws=64))
-        >>> sorted(json.loads(document(outcome, "two axes", "", None, 0)))[:3]
-        ['command', 'comparison', 'exit_status']
-    """
+    """Everything a program may want to know; numbers that are not finite become null."""
     network = outcome.predicted.network
     content = {
         "exit_status": status,

@@ -25,10 +25,11 @@ app = typer.Typer(
 app.command("verify", epilog=_verify.EPILOG)(_verify.verify)
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
+def _show_version(wanted: bool) -> bool:  # noqa: FBT001 -- typer calls it
     if wanted:
         typer.echo(f"whydeep {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

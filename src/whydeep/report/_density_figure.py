@@ -120,7 +120,7 @@ def _figure(
     data = [line(x, y, name, color, dash=dash, legend=False) for name, y, dash, color in curves]
     some = slice(None, None, _EVERY)
     bars = _SIGMAS * error[some]
-    data.append(points(x[some], seen[some], bars, "measured", MEASURED, size=6, legend=False))
+    data.append(points(x[some], seen[some], bars, "measured", MEASURED, size=6.0, legend=False))
     return {"data": data, "layout": {"xaxis": _x_axis(), "yaxis": y_axis}}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ MEASURED = "var(--measured)"
 SERIES = tuple(f"var(--series-{k})" for k in range(1, 9))
 
 Figure = dict[str, Any]
+Values = Sequence[Any] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -107,15 +108,15 @@ def safe(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def numbers(values: Iterable[float]) -> list[float | None]:
+def numbers(values: Values) -> list[float | None]:
     """A list with seven digits each; what is not finite is left out of a figure."""
     rounded = (float(f"{float(v):.7g}") for v in values)
     return [v if math.isfinite(v) else None for v in rounded]
 
 
 def line(
-    x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, name: str, color: str,
-    *, dash: str = "solid", width: float = 2, group: str = "", legend: bool = True,
+    x: Values, y: Values, name: str, color: str,
+    *, dash: str = "solid", width: float = 2.0, group: str = "", legend: bool = True,
     hover: str = "%{y:.5g}",
 ) -> Figure:  # fmt: skip
     """A line: what theory says, or a fit."""
@@ -127,9 +128,9 @@ def line(
 
 
 def points(
-    x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray,
-    errors: Sequence[float] | np.ndarray, name: str, color: str,
-    *, symbol: str = "circle", size: float = 8, group: str = "", legend: bool = True,
+    x: Values, y: Values,
+    errors: Values, name: str, color: str,
+    *, symbol: str = "circle", size: float = 8.0, group: str = "", legend: bool = True,
     hover: str = "%{y:.5g} ± %{error_y.array:.2g}",
 ) -> Figure:  # fmt: skip
     """Points with error bars: what was measured."""
@@ -144,9 +145,7 @@ def points(
     }  # fmt: skip
 
 
-def band(
-    x: Sequence[float] | np.ndarray, low: np.ndarray, high: np.ndarray, name: str, color: str
-) -> Figure:
+def band(x: Values, low: np.ndarray, high: np.ndarray, name: str, color: str) -> Figure:
     """The area between two curves."""
     return {
         "type": "scatter", "mode": "lines", "name": safe(name),

@@ -105,9 +105,9 @@ def _figure(row: Row | None, comparison: Comparison) -> Figure:
         data.append(line(x, slope, "first order", THEORY, dash="dash", legend=False))
     data += [
         line(x, fit, "fit", MEASURED, width=1.5, dash="dot", legend=False),
-        points(1 / widths, mean, error, "measured", MEASURED, size=9, legend=False),
+        points(1 / widths, mean, error, "measured", MEASURED, size=9.0, legend=False),
         points(
-            [0.0], [fit[0]], [reach], "continued", MEASURED, symbol="diamond-open", size=12,
+            [0.0], [fit[0]], [reach], "continued", MEASURED, symbol="diamond-open", size=12.0,
             legend=False,
         ),
     ]  # fmt: skip

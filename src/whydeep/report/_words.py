@@ -145,9 +145,10 @@ def _table_row(row: Row) -> str:
     z, p = ("", "exact") if row.exact else (f"{row.z:+.1f}", f"{row.p_value:.2f}")
     kind = " together" if row.layer is None else ""
     return (
-        f'<tr class="{_STATES[row.verdict]}{kind}"><td>{layer}</td><td>{row.predicted:.5g}</td>'
+        f'<tr class="{_STATES[row.verdict]}{kind}">'
+        f"<td><i>{_MARKS[row.verdict]}</i> {layer}</td><td>{row.predicted:.5g}</td>"
         f"<td>{escape(ratio_text(row))}</td><td>{z}</td><td>{p}</td><td>{pattern}</td>"
-        f"<td><b>{_MARKS[row.verdict]} {escape(row.verdict)}</b> {escape(row.reason)}</td></tr>"
+        f"<td><b>{escape(row.verdict)}</b> {escape(row.reason)}</td></tr>"
     )
 
 

@@ -58,12 +58,15 @@ def write_report(
 
     Example:
         >>> import numpy as np
-        >>> from whydeep.compare import Plan, verify
-        >>> from whydeep.network import mlp
-        >>> o = verify(mlp(1, 32, "relu"), np.eye(2), Plan(draws=1000, ntk_draws=256))
+        >>> from whydeep import ensemble, network, theory
+        >>> from whydeep.compare import compare
+        >>> net, x = network.mlp(1, 32, "relu"), np.eye(2)
+        >>> predicted = theory.predict(net, x, order=0, observables="kernel")
+        >>> measured = ensemble.measure(net, x, draws=512, observables="kernel")
+        >>> comparison = compare(predicted, measured)
         >>> folder = tempfile.TemporaryDirectory()
         >>> file = Path(folder.name) / "report.html"
-        >>> write_report(file, o.predicted, o.measured, o.comparison).name
+        >>> write_report(file, predicted, measured, comparison).name
         'report.html'
         >>> folder.cleanup()
     """

@@ -1,0 +1,62 @@
+"""`verify`: the plan of draws, and that what it measures is what was predicted."""
+
+import dataclasses
+import importlib
+
+import numpy as np
+import pytest
+
+from whydeep.compare import Plan, verify
+from whydeep.errors import InputError
+from whydeep.network import mlp
+from whydeep.theory import predict
+
+
+def test_tangent_kernels_are_measured_apart_with_draws_of_their_own():
+    predicted = predict(mlp(1, 8, "relu"), np.eye(2))
+    calls = Plan(draws=1000, ntk_draws=100).calls(predicted)
+    assert calls == (
+        (("kernel", "four_point", "kernel_correction"), 1000),
+        (("ntk",), 100),
+    )
+
+
+def test_what_theory_does_not_have_is_not_measured():
+    predicted = predict(mlp(1, 8, "step", weight_var=1.0, bias_var=0.1), np.eye(2), order=0)
+    assert Plan(draws=1000).calls(predicted) == ((("kernel",), 1000),)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"draws": 10},
+        {"ntk_draws": 63},
+        {"draws": 0},
+        {"rungs": 1},
+        {"seed": -1},
+        {"sampler": "magic"},
+        {"dtype": "float16"},
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused_at_once(bad):
+    with pytest.raises(InputError):
+        Plan(**bad)
+
+
+@pytest.mark.parametrize("bad", [{"alpha": 0.0}, {"alpha": 1.0}, {"resolution": 0.0}])
+def test_bad_levels_are_refused_before_anything_is_computed(bad, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("whydeep.compare._verify"), "predict", None)
+    with pytest.raises(InputError):
+        verify(mlp(1, 8, "relu"), np.eye(2), **bad)
+
+
+def test_the_outcome_holds_what_was_compared():
+    x = np.array([[1.0, 1.0], [1.0, -0.5]])
+    plan = Plan(draws=512, ntk_draws=64, seed=3, rungs=2)
+    outcome = verify(mlp(1, 16, "relu"), x, plan, order=0, resolution=0.5)
+    assert [tuple(m) for m in outcome.measured] == [("kernel",), ("ntk",)]
+    assert {m.seed for m in outcome.measured} == {3}
+    assert outcome.comparison.widths == (16, 32)
+    assert outcome.comparison.resolution == 0.5
+    assert outcome.seconds > sum(m.seconds for m in outcome.measured)
+    assert dataclasses.is_dataclass(outcome)
