@@ -60,3 +60,13 @@ def test_the_outcome_holds_what_was_compared():
     assert outcome.comparison.resolution == 0.5
     assert outcome.seconds > sum(m.seconds for m in outcome.measured)
     assert dataclasses.is_dataclass(outcome)
+
+
+def test_in_double_precision_what_is_exact_agrees_up_to_rounding():
+    x = np.array([[0.1, 0.7, 0.3], [0.9, -0.5, 0.2]])
+    net = mlp(1, 24, "tanh", weight_var=1.3, bias_var=0.1)
+    plan = Plan(draws=256, ntk_draws=64, rungs=3, dtype="float64")
+    rows = verify(net, x, plan, order=0, resolution=0.5).comparison.rows
+    exact = [row for row in rows if row.layer == 1]
+    assert [row.observable for row in exact] == ["kernel", "ntk"]
+    assert all(row.exact and row.verdict == "agrees" for row in exact)

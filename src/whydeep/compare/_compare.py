@@ -140,7 +140,8 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
     if name in predicted.valid:
         valid = reduce(name, predicted.valid[name].values)[chosen]
     ladder = Ladder(measured.factors)
-    epsilon = float(np.finfo(measured.dtype).eps)
+    # Batches, ladder and weights are float64 whatever was drawn: dozens of roundings.
+    epsilon = max(float(np.finfo(measured.dtype).eps), 64 * float(np.finfo(np.float64).eps))
     rows: list[Row] = []
     series: list[Series] = []
     for index, layer in enumerate(layers):
