@@ -122,7 +122,10 @@ def _values(
     positive = min(seen) > 0 and max(seen) > _LOGARITHMIC_SPAN * min(seen)
     symbol = OBSERVABLES[name].symbol
     kind = {"type": "log"} if positive else {"rangemode": "tozero"}
-    return {"data": data, "layout": {"xaxis": _layer_axis(), "yaxis": axis(symbol, **kind)}}
+    return {
+        "data": data,
+        "layout": {"xaxis": _layer_axis(len(theory)), "yaxis": axis(symbol, **kind)},
+    }
 
 
 def _departures(
@@ -158,7 +161,7 @@ def _departures(
             )
         )
     layout = {
-        "xaxis": _layer_axis(),
+        "xaxis": _layer_axis(len(theory)),
         "yaxis": axis("% of the diagonal", ticksuffix=" %", zeroline=False),
     }
     return {"data": data, "layout": layout}
@@ -169,5 +172,5 @@ def _mean(batches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return batches.mean(axis=0), batches.std(axis=0, ddof=1) / np.sqrt(len(batches))
 
 
-def _layer_axis() -> dict[str, object]:
-    return axis("layer", tickformat="d", nticks=10)
+def _layer_axis(layers: int) -> dict[str, object]:
+    return axis("layer", tick0=1, dtick=-(-layers // 10))
