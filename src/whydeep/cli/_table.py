@@ -10,16 +10,11 @@ from rich.table import Table
 
 from whydeep.compare import Comparison, Outcome, Row, ratio_text
 from whydeep.observables import OBSERVABLES
+from whydeep.report import HEADLINES, MARKS
 
 __all__ = ["print_outcome"]
 
 _STYLES = {"agrees": "green", "disagrees": "bold red", "not resolved": "yellow"}
-_MARKS = {"agrees": "✓", "disagrees": "✗", "not resolved": "?"}
-_SENTENCES = {
-    "agrees": "Theory and measurement agree",
-    "disagrees": "Theory and measurement disagree",
-    "not resolved": "Not everything could be resolved",
-}
 # Where nobody looks (a pipe, a file), lines are not broken at 80 columns.
 _WIDE = 200
 
@@ -38,7 +33,7 @@ def print_outcome(outcome: Outcome, inputs: str, written: Path | None, *, all_la
     console.print()
     style = _STYLES[comparison.verdict]
     console.print(
-        f"[{style}]{_MARKS[comparison.verdict]} {_SENTENCES[comparison.verdict]}[/]: "
+        f"[{style}]{MARKS[comparison.verdict]} {HEADLINES[comparison.verdict]}[/]: "
         f"{escape(comparison.reason)}.",
         highlight=False,
     )
@@ -77,7 +72,7 @@ def _compact(comparison: Comparison) -> Table:
         layers = [r for r in rows if r.layer is not None]
         worst = max(layers, key=_badness)
         state = max(rows, key=_badness)
-        mark = f"[{_STYLES[state.verdict]}]{_MARKS[state.verdict]} {state.verdict}[/]"
+        mark = f"[{_STYLES[state.verdict]}]{MARKS[state.verdict]} {state.verdict}[/]"
         if state.verdict != "agrees":
             bad = sum(r.verdict == state.verdict for r in rows)
             where = "all layers" if state.layer is None else f"layer {state.layer}"
@@ -105,7 +100,7 @@ def _full(comparison: Comparison) -> Table:
         )
     previous = ""
     for row in comparison.rows:
-        mark = f"[{_STYLES[row.verdict]}]{_MARKS[row.verdict]} {row.verdict}[/]"
+        mark = f"[{_STYLES[row.verdict]}]{MARKS[row.verdict]} {row.verdict}[/]"
         if row.verdict != "agrees":
             mark += f": {escape(row.reason)}"
         table.add_row(

@@ -1,4 +1,6 @@
 """Figures and the self-contained HTML report."""
 
 from whydeep.report._provenance import provenance as provenance
+from whydeep.report._words import HEADLINES as HEADLINES
+from whydeep.report._words import MARKS as MARKS
 from whydeep.report._write import write_report as write_report

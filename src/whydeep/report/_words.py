@@ -10,11 +10,11 @@ from whydeep.ensemble import Measurement
 from whydeep.observables import OBSERVABLES
 from whydeep.theory import Prediction
 
-__all__ = ["cards", "facts", "headline", "sources", "table"]
+__all__ = ["HEADLINES", "MARKS", "cards", "facts", "headline", "sources", "table"]
 
 _STATES = {"agrees": "agrees", "disagrees": "disagrees", "not resolved": "unresolved"}
-_MARKS = {"agrees": "✓", "disagrees": "✗", "not resolved": "?"}
-_HEADLINES = {
+MARKS = {"agrees": "✓", "disagrees": "✗", "not resolved": "?"}
+HEADLINES = {
     "agrees": "Theory and measurement agree",
     "disagrees": "Theory and measurement disagree",
     "not resolved": "Not everything could be resolved",
@@ -24,7 +24,7 @@ _HEADLINES = {
 def headline(comparison: Comparison) -> tuple[str, str, str]:
     """A class for the style sheet, the verdict as a sentence, and its reason."""
     verdict, reason = comparison.verdict, comparison.reason
-    return _STATES[verdict], _HEADLINES[verdict], reason[:1].upper() + reason[1:] + "."
+    return _STATES[verdict], HEADLINES[verdict], reason[:1].upper() + reason[1:] + "."
 
 
 def cards(comparison: Comparison) -> str:
@@ -49,7 +49,7 @@ def _card(name: str, rows: tuple[Row, ...]) -> str:
         f'<div class="card {_STATES[verdict]}"><h3>{escape(observable.title)} '
         f"<span class=symbol>{_symbol(observable.symbol)}</span></h3>"
         f"<p class=ratio>{escape(ratio_text(shown))}</p><p class=what>{what}, {where}</p>"
-        f"<p class=verdict>{_MARKS[verdict]} {escape(verdict)} <span>· {count}</span></p></div>"
+        f"<p class=verdict>{MARKS[verdict]} {escape(verdict)} <span>· {count}</span></p></div>"
     )
 
 
@@ -146,7 +146,7 @@ def _table_row(row: Row) -> str:
     kind = " together" if row.layer is None else ""
     return (
         f'<tr class="{_STATES[row.verdict]}{kind}">'
-        f"<td><i>{_MARKS[row.verdict]}</i> {layer}</td><td>{row.predicted:.5g}</td>"
+        f"<td><i>{MARKS[row.verdict]}</i> {layer}</td><td>{row.predicted:.5g}</td>"
         f"<td>{escape(ratio_text(row))}</td><td>{z}</td><td>{p}</td><td>{pattern}</td>"
         f"<td><b>{escape(row.verdict)}</b> {escape(row.reason)}</td></tr>"
     )
