@@ -25,7 +25,7 @@ import numpy as np
 from scipy import stats
 
 import whydeep as wd
-from whydeep.compare import Plan, compare, verify
+from whydeep.comparison import Plan, compare, verify
 from whydeep.theory import _kernel, _predict, _vertex
 
 DEPTH = 8

@@ -340,6 +340,7 @@ def merged(results):
     first = results[0]
     first.rates = [rate for r in results for rate in r.rates]
     first.peak = max(r.peak for r in results)
+    first.setting = " or ".join(dict.fromkeys(r.setting for r in results))
     return first
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from whydeep import activations as activations
     from whydeep import data as data
     from whydeep import errors as errors
-    from whydeep.compare import Comparison as Comparison
-    from whydeep.compare import compare as compare
+    from whydeep.comparison import Comparison as Comparison
+    from whydeep.comparison import compare as compare
     from whydeep.ensemble import Measurement as Measurement
     from whydeep.ensemble import measure as measure
     from whydeep.gaussian import critical as critical
@@ -37,12 +37,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Activation": "whydeep.network",
-    "Comparison": "whydeep.compare",
+    "Comparison": "whydeep.comparison",
     "Dense": "whydeep.network",
     "Measurement": "whydeep.ensemble",
     "Network": "whydeep.network",
     "Prediction": "whydeep.theory",
-    "compare": "whydeep.compare",
+    "compare": "whydeep.comparison",
     "critical": "whydeep.gaussian",
     "measure": "whydeep.ensemble",
     "mlp": "whydeep.network",

@@ -18,8 +18,8 @@ from whydeep.cli import _verify as command
 from whydeep.cli import app
 from whydeep.theory import predict
 
-# By its full name: `whydeep.compare` is the function that the package exports.
-comparing = importlib.import_module("whydeep.compare._verify")
+# By its full name: `whydeep.comparison` is the function that the package exports.
+comparing = importlib.import_module("whydeep.comparison._verify")
 # Small enough that a run takes a second; compiled code is shared by all tests of this file.
 SMALL = [
     *("--activation", "relu", "--depth", "2", "--width", "16", "--n", "2", "--order", "0"),

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from whydeep.compare import compare
+from whydeep.comparison import compare
 from whydeep.ensemble import Density, Measurement
 from whydeep.network import mlp
 from whydeep.observables import reduce

@@ -145,7 +145,9 @@ def test_critical_tanh_approaches_its_asymptote():
     kernel = predicted["kernel"].values.squeeze()
     vertex = predicted["four_point"].values.squeeze()
     for layer, value in ((10, 0.5524), (30, 0.6168)):
-        assert vertex[layer - 1] / (layer * kernel[layer - 1] ** 2) == pytest.approx(value, abs=1e-4)
+        assert vertex[layer - 1] / (layer * kernel[layer - 1] ** 2) == pytest.approx(
+            value, abs=1e-4
+        )
 
 
 def test_kinked_activations_flag_nearby_inputs():

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from whydeep.compare import Outcome
+from whydeep.comparison import Outcome
 from whydeep.report import provenance
 
 __all__ = ["document"]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from whydeep.compare import Comparison, Outcome, Row, ratio_text
+from whydeep.comparison import Comparison, Outcome, Row, ratio_text
 from whydeep.observables import OBSERVABLES
 from whydeep.report import HEADLINES, MARKS
 

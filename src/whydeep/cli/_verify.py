@@ -14,7 +14,7 @@ from whydeep.cli._refusals import refusals
 if TYPE_CHECKING:
     import numpy as np
 
-    from whydeep.compare import Outcome
+    from whydeep.comparison import Outcome
     from whydeep.network import Network
 
 __all__ = ["EPILOG", "STATUS", "verify"]
@@ -28,7 +28,7 @@ STATUS = {"agrees": 0, "disagrees": 1, "not resolved": 3}
 
 _WIDTH_PER_DEPTH = 16
 _INPUTS = 4
-# Of whydeep.compare, repeated here so that `--help` need not import it; a test holds them equal.
+# Of whydeep.comparison, repeated here so that `--help` need not import it; a test holds them equal.
 _DRAWS, _NTK_DRAWS = 20_000, 4_000
 
 _NETWORK, _INPUT, _MEASURE, _OUTPUT = "Network", "Inputs", "Measurement", "Output"
@@ -173,8 +173,8 @@ def verify(  # noqa: PLR0917 -- the parameters of typer are the options
         if not no_report:
             check_writable(out, "--out")
         # Heavy imports: from here on, work begins.
-        from whydeep.compare import Plan
-        from whydeep.compare import verify as run
+        from whydeep.comparison import Plan
+        from whydeep.comparison import verify as run
         from whydeep.progress import phase
 
         plan = Plan(draws, ntk_draws, seed, rungs, sampler, dtype)

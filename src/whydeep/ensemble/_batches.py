@@ -30,6 +30,7 @@ __all__ = ["DENSITY_POINTS", "Work", "conditional_batch", "plain_batch", "summar
 
 # Where the density of an output preactivation is measured, in standard deviations.
 DENSITY_POINTS = np.linspace(-5.0, 5.0, 101)
+_SHARPEST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def conditional_batch(
             out[f"tangent{rung}"] = tangent.mean(-2).sum(-1)
         # The output preactivation of the first input is Gaussian given the layer below: its
         # density is the mean of Gaussian densities, in units of the pilot's standard deviation.
-        variance = kernels[0][-1, 0] / center[0][-1, 0]
+        # A narrow relu network may die: the floor stands for a density too sharp for the grid.
+        variance = jnp.maximum(kernels[0][-1, 0] / center[0][-1, 0], _SHARPEST)
         points = jnp.asarray(DENSITY_POINTS, shape.dtype)[:, None, None]
         density = jnp.exp(-(points**2) / (2 * variance)) / jnp.sqrt(2 * np.pi * variance)
         out["density"] = density.mean(-2).sum(-1)
@@ -175,8 +177,6 @@ def summarise(
     return out
 
 
-def _covariance(
-    product: np.ndarray, left: np.ndarray, right: np.ndarray, draws: int
-) -> np.ndarray:
+def _covariance(product: np.ndarray, left: np.ndarray, right: np.ndarray, draws: int) -> np.ndarray:
     """Unbiased covariances (L, nets, P, P) from sums of products and the two means."""
     return (product - draws * left[..., :, None] * right[..., None, :]) / (draws - 1)

@@ -231,9 +231,7 @@ def _check(
         )
 
 
-def _lanes(
-    network: Network, size: int, rungs: int, draws: int, tangent: bool, kind: Any
-) -> int:
+def _lanes(network: Network, size: int, rungs: int, draws: int, tangent: bool, kind: Any) -> int:
     # Forward numbers live for one layer; a backward pass keeps s, s' and u of every layer.
     arrays = 3 * rungs * network.depth if tangent else 1
     neurons = max(network.widths) << (rungs - 1)

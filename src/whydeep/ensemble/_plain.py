@@ -20,16 +20,19 @@ Parameters = list[tuple[Any, Any]]
 
 
 def draw_parameters(network: Network, inputs: int, key: Any, dtype: Any) -> Parameters:
-    """Weights (n_l, n_(l-1)) and biases (n_l,) of every layer at initialisation."""
-    parameters = []
-    fan_in = inputs
-    for dense, layer_key in zip(network.dense, jax.random.split(key, network.depth + 1), strict=True):
-        weight_key, bias_key = jax.random.split(layer_key)
-        scale = float(np.sqrt(dense.weight_var / fan_in))
-        weights = scale * jax.random.normal(weight_key, (dense.width, fan_in), dtype)
-        biases = float(np.sqrt(dense.bias_var)) * jax.random.normal(bias_key, (dense.width,), dtype)
-        parameters.append((weights, biases))
-        fan_in = dense.width
+    """Weights (n_l, n_(l-1)) and biases (n_l,) of every layer at initialisation.
+
+    All numbers come from one call: a call a layer would take as long to compile as all the rest.
+    """
+    fan_ins = (inputs, *network.widths)
+    sizes = [d.width * (n + 1) for d, n in zip(network.dense, fan_ins, strict=True)]
+    numbers = jax.random.normal(key, (sum(sizes),), dtype)
+    parameters, start = [], 0
+    for dense, fan_in, size in zip(network.dense, fan_ins, sizes, strict=True):
+        part = numbers[start : start + size].reshape(dense.width, fan_in + 1)
+        weights = float(np.sqrt(dense.weight_var / fan_in)) * part[:, :fan_in]
+        parameters.append((weights, float(np.sqrt(dense.bias_var)) * part[:, fan_in]))
+        start += size
     return parameters
 
 

@@ -77,7 +77,7 @@ class Dense:
         """``(lambda_b, lambda_W)`` with what the parameterization implies filled in."""
         ntk = self.parameterization == "ntk"
         bias = (self.bias_var if ntk else 1.0) if self.bias_lr is None else self.bias_lr
-        weight = (self.weight_var if ntk else float(fan_in))
+        weight = self.weight_var if ntk else float(fan_in)
         return bias, weight if self.weight_lr is None else self.weight_lr
 
 

@@ -68,9 +68,7 @@ def mlp(
     weight_lrs = _one_each("weight_lr", weight_lr, depth + 1, "layer, output included")
     bias_lrs = _one_each("bias_lr", bias_lr, depth + 1, "layer, output included")
     layers: list[Dense | Activation] = []
-    columns = zip(
-        [*widths, outputs], weight_vars, bias_vars, weight_lrs, bias_lrs, strict=True
-    )
+    columns = zip([*widths, outputs], weight_vars, bias_vars, weight_lrs, bias_lrs, strict=True)
     for n, c_w, c_b, l_w, l_b in columns:
         layers += [Dense(n, c_w, c_b, l_w, l_b, parameterization), Activation(function)]
     return Network(tuple(layers[:-1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from whydeep.compare import Comparison, Ladder, Row
+from whydeep.comparison import Comparison, Ladder, Row
 from whydeep.observables import OBSERVABLES
 from whydeep.report._figure import (
     MEASURED,

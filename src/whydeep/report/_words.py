@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-from whydeep.compare import Comparison, Row, ratio_text
+from whydeep.comparison import Comparison, Row, ratio_text
 from whydeep.ensemble import Measurement
 from whydeep.observables import OBSERVABLES
 from whydeep.theory import Prediction

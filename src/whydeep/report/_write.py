@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 
-from whydeep.compare import Comparison
+from whydeep.comparison import Comparison
 from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.report._density_figure import density_group
@@ -41,7 +41,7 @@ def write_report(
         path: where; its folder must exist. An older file is replaced, in one step.
         predicted: from `whydeep.predict`.
         measured: from `whydeep.measure`, one or several.
-        comparison: of these, from `whydeep.compare`.
+        comparison: of these, from `whydeep.comparison`.
         inputs: what the inputs are, in words.
         command: the command line that does the same again.
         seconds: what everything took.
@@ -59,7 +59,7 @@ def write_report(
     Example:
         >>> import numpy as np
         >>> from whydeep import ensemble, network, theory
-        >>> from whydeep.compare import compare
+        >>> from whydeep.comparison import compare
         >>> net, x = network.mlp(1, 32, "relu"), np.eye(2)
         >>> predicted = theory.predict(net, x, order=0, observables="kernel")
         >>> measured = ensemble.measure(net, x, draws=512, observables="kernel")

@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 import pytest
 
-from whydeep.compare import Plan, verify
+from whydeep.comparison import Plan, verify
 from whydeep.errors import InputError
 from whydeep.network import mlp
 from whydeep.theory import predict
@@ -45,7 +45,7 @@ def test_a_plan_that_cannot_work_is_refused_at_once(bad):
 
 @pytest.mark.parametrize("bad", [{"alpha": 0.0}, {"alpha": 1.0}, {"resolution": 0.0}])
 def test_bad_levels_are_refused_before_anything_is_computed(bad, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("whydeep.compare._verify"), "predict", None)
+    monkeypatch.setattr(importlib.import_module("whydeep.comparison._verify"), "predict", None)
     with pytest.raises(InputError):
         verify(mlp(1, 8, "relu"), np.eye(2), **bad)
 

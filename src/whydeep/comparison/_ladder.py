@@ -74,3 +74,8 @@ class Ladder:
         """Bound on what the first neglected order adds to the coefficient of x^power."""
         last = abs(expansion.coefficients[-1]) + expansion.errors[-1]
         return float(ratio * last * self.leak(power))
+
+    def inherent(self, power: int, expansion: Expansion, ratio: float) -> float:
+        """The part of that bound which is more than noise: no number of draws removes it."""
+        last = max(abs(expansion.coefficients[-1]) - 2 * expansion.errors[-1], 0.0)
+        return float(ratio * last * self.leak(power))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from whydeep.compare._rows import Row
+from whydeep.comparison._rows import Row
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES
 
@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """"disagrees" if any row does, else "not resolved" if any row is, else "agrees"."""
+        """ "disagrees" if any row does, else "not resolved" if any row is, else "agrees"."""
         found = {row.verdict for row in self.rows}
         return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
 

@@ -8,10 +8,10 @@ import math
 import numpy as np
 from scipy import stats
 
-from whydeep.compare._comparison import Comparison
-from whydeep.compare._ladder import Ladder
-from whydeep.compare._rows import Row, Series, pattern_p_value
-from whydeep.compare._weights import apply_crossed, crossed_weights
+from whydeep.comparison._comparison import Comparison
+from whydeep.comparison._ladder import Ladder
+from whydeep.comparison._rows import Row, Series, pattern_p_value
+from whydeep.comparison._weights import apply_crossed, crossed_weights
 from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.observables import OBSERVABLES, reduce
@@ -155,16 +155,16 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
             name, batches[:, :, index][..., good], values[index][good], tolerances[index][good],
             ladder, width, epsilon, None if slopes is None else slopes[index][good],
         )  # fmt: skip
-        pattern = None
-        if not one.absolute and good.sum() > 1:
-            pattern = _pattern(
-                one.power, batches[:, :, index][..., good], values[index][good], ladder, width
-            )
-        rows.append(one.row(name, layer, ladder, pattern))
+        row = one.row(name, layer, ladder)
+        if not (one.absolute or row.exact) and good.sum() > 1:
+            chosen_batches = batches[:, :, index][..., good]
+            pattern = _pattern(one.power, chosen_batches, values[index][good], ladder, width)
+            row = dataclasses.replace(row, pattern_p_value=pattern)
+        rows.append(row)
         series.append(one)
     random = [s for s, r in zip(series, rows, strict=True) if not r.exact and not s.absolute]
     if len(random) > 1:
-        rows.append(_together(random, ladder).row(name, None, ladder, None))
+        rows.append(_together(random, ladder).row(name, None, ladder))
     return rows
 
 
@@ -216,7 +216,9 @@ def _together(series: list[Series], ladder: Ladder) -> Series:
     weights = crossed_weights(tested, np.ones(len(series)), 0.0)
     values = np.stack([s.unit * s.values for s in series], axis=2)
     mean = np.mean(weights, axis=0)
-    slopes = [w * s.unit * s.slope for w, s in zip(mean, series, strict=True) if s.slope is not None]
+    slopes = [
+        w * s.unit * s.slope for w, s in zip(mean, series, strict=True) if s.slope is not None
+    ]
     return Series(
         values=apply_crossed(values, weights),
         power=series[0].power,
@@ -245,13 +247,13 @@ def _judge(row: Row, level: float, limit: float, resolution: float, draws: int) 
         )
     if reach <= resolution:
         return _decided(row, "agrees", f"within {reach:.2g} of the prediction, as it should be")
-    if row.neglected >= resolution:
+    if row.inherent >= resolution:
         reason = (
-            f"orders of 1/width that theory leaves out may add {row.neglected:.0%}: "
+            f"orders of 1/width that theory leaves out may add {row.inherent:.0%}: "
             "more width for this depth"
         )
         return _decided(row, "not resolved", reason)
-    needed = math.ceil(draws * (noise / (resolution - row.neglected)) ** 2)
+    needed = math.ceil(draws * ((reach - row.inherent) / (resolution - row.inherent)) ** 2)
     reason = f"known to {reach:.0%} only: about {needed:,} draws would resolve {resolution:.0%}"
     return dataclasses.replace(row, verdict="not resolved", reason=reason, draws_needed=needed)
 

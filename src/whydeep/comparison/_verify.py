@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from whydeep.compare._compare import check_level, compare
-from whydeep.compare._comparison import Comparison
+from whydeep.comparison._compare import check_level, compare
+from whydeep.comparison._comparison import Comparison
 from whydeep.data import check_inputs
 from whydeep.ensemble import Measurement, measure
 from whydeep.errors import InputError

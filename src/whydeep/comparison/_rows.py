@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from whydeep.compare._ladder import Ladder
+from whydeep.comparison._ladder import Ladder
 
 __all__ = ["Row", "Series", "pattern_p_value"]
 
@@ -33,6 +33,7 @@ class Row:
             kernel (predicted: 0).
         stderr: standard error of `ratio`.
         neglected: bound on what the neglected order in 1/width, quadrature and rounding add.
+        inherent: the part of `neglected` that more draws would not remove.
         absolute: whether theory predicts exactly zero.
         z: deviation of `ratio` in standard errors.
         p_value: two-sided, from the noise alone, Student's t with batches - 1 degrees.
@@ -50,6 +51,7 @@ class Row:
     ratio: float
     stderr: float
     neglected: float
+    inherent: float
     absolute: bool
     z: float
     p_value: float
@@ -98,23 +100,23 @@ class Series:
         """The tested number of every batch."""
         return self.unit * ladder.coefficient(self.power, self.values)
 
-    def row(self, observable: str, layer: int | None, ladder: Ladder, pattern: float | None) -> Row:
-        """The row without its verdict."""
+    def row(self, observable: str, layer: int | None, ladder: Ladder) -> Row:
+        """The row without its pattern and its verdict."""
         tested = self.tested(ladder)
         batches = len(tested)
         ratio = float(tested.mean())
         stderr = float(tested.std(ddof=1) / np.sqrt(batches))
         deviation = ratio - (0.0 if self.absolute else 1.0)
-        neglected = self.unit * ladder.neglected(
-            self.power, ladder.expand(self.values), self.growth
-        )
+        expansion = ladder.expand(self.values)
+        neglected = self.unit * ladder.neglected(self.power, expansion, self.growth) + self.floor
+        inherent = self.unit * ladder.inherent(self.power, expansion, self.growth) + self.floor
         if stderr <= self.floor:  # the scatter is rounding: nothing random is left
-            stderr, pattern = 0.0, None
+            stderr = 0.0
         z = deviation / stderr if stderr > 0 else 0.0
         p_value = float(2 * stats.t.sf(abs(z), batches - 1)) if stderr > 0 else 1.0
         return Row(
-            observable, layer, self.predicted, ratio, stderr, abs(neglected) + self.floor,
-            self.absolute, z, p_value, pattern, series=self,
+            observable, layer, self.predicted, ratio, stderr, neglected, inherent,
+            self.absolute, z, p_value, None, series=self,
         )  # fmt: skip
 
 

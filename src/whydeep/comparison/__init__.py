@@ -1,0 +1,14 @@
+"""Prediction against measurement: verdicts with reasons, at a declared error rate."""
+
+from whydeep.comparison._compare import compare as compare
+from whydeep.comparison._comparison import Comparison as Comparison
+from whydeep.comparison._comparison import number_with_error as number_with_error
+from whydeep.comparison._comparison import ratio_text as ratio_text
+from whydeep.comparison._ladder import Ladder as Ladder
+from whydeep.comparison._rows import Row as Row
+from whydeep.comparison._rows import Series as Series
+from whydeep.comparison._verify import DRAWS as DRAWS
+from whydeep.comparison._verify import NTK_DRAWS as NTK_DRAWS
+from whydeep.comparison._verify import Outcome as Outcome
+from whydeep.comparison._verify import Plan as Plan
+from whydeep.comparison._verify import verify as verify
