@@ -1,4 +1,4 @@
-"""What deep-learning theory predicts about a network, measured on real ones, and whether they agree.
+"""What deep-learning theory predicts of a network, measured on real ones: do they agree?
 
     import whydeep as wd
 
@@ -51,10 +51,23 @@ _HOMES = {
 }
 _ROOMS = ("activations", "data", "errors")
 
-__all__ = [  # noqa: PLE0604 -- names that __getattr__ supplies
+__all__ = [
+    "Activation",
+    "Comparison",
+    "Dense",
+    "Measurement",
+    "Network",
+    "Prediction",
     "__version__",
-    *_HOMES,
-    *_ROOMS,
+    "activations",
+    "compare",
+    "critical",
+    "data",
+    "errors",
+    "measure",
+    "mlp",
+    "predict",
+    "write_report",
 ]
 
 

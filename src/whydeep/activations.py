@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -132,7 +133,7 @@ def _evaluate(piece: Callable[[Any], Any], order: int, z: np.ndarray) -> list[np
     flat = z.ravel()
     out = np.empty((order + 1, flat.size))
     start = 0
-    with jax.enable_x64(True):
+    with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
         while start < flat.size:
             left = flat.size - start
             length = next((n for n in _COMPILED_LENGTHS if n >= left), _COMPILED_LENGTHS[-1])
@@ -376,7 +377,7 @@ def custom(
     probe = np.linspace(-8.0, 8.0, 65)
     needed = "a function of one variable, written with jax.numpy, applied elementwise"
     try:
-        with jax.enable_x64(True):
+        with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
             values = np.asarray(jax.jit(function)(jnp.asarray(probe)))
     except Exception as error:
         raise InputError(
@@ -406,7 +407,7 @@ def custom(
             functools.partial(
                 _inside, function=function, low=a + _smallest_step(a), high=b - _smallest_step(b)
             )
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
+            for a, b in itertools.pairwise(edges)
         )
     return ScalarFunction(label, pieces, ordered)
 

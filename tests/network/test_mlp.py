@@ -84,7 +84,7 @@ def test_bad_descriptions_are_refused(bad):
 
 
 def test_a_network_alternates():
-    with pytest.raises(InputError, match="alternat|fully connected"):
+    with pytest.raises(InputError, match=r"alternat|fully connected"):
         Network((Dense(4), Dense(4), Dense(1)))
     mixed = Network((Dense(4), Activation("tanh"), Dense(4), Activation("relu"), Dense(1)))
     with pytest.raises(UnsupportedError, match="different activations"):

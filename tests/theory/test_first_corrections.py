@@ -1,4 +1,4 @@
-"""The vertex and the kernel correction against closed forms, an oracle in high precision, limits."""
+"""The vertex and the kernel correction against closed forms, thirty digits and limits."""
 
 import itertools
 

@@ -29,12 +29,12 @@ STATUS = {"agrees": 0, "disagrees": 1, "not resolved": 3}
 _WIDTH_PER_DEPTH = 16
 _INPUTS = 4
 # Of whydeep.comparison, repeated here so that `--help` need not import it; a test holds them equal.
-_DRAWS, _NTK_DRAWS = 20_000, 4_000
+_DRAWS, _NTK_DRAWS = 60_000, 4_000
 
 _NETWORK, _INPUT, _MEASURE, _OUTPUT = "Network", "Inputs", "Measurement", "Output"
 
 
-def verify(  # noqa: PLR0917 -- the parameters of typer are the options
+def verify(
     activation: Annotated[
         str,
         typer.Option(

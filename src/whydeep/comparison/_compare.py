@@ -10,7 +10,7 @@ from scipy import stats
 
 from whydeep.comparison._comparison import Comparison
 from whydeep.comparison._ladder import Ladder
-from whydeep.comparison._rows import Row, Series, pattern_p_value
+from whydeep.comparison._rows import Row, Series, pattern_p_values
 from whydeep.comparison._weights import apply_crossed, crossed_weights
 from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
@@ -158,8 +158,8 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
         row = one.row(name, layer, ladder)
         if not (one.absolute or row.exact) and good.sum() > 1:
             chosen_batches = batches[:, :, index][..., good]
-            pattern = _pattern(one.power, chosen_batches, values[index][good], ladder, width)
-            row = dataclasses.replace(row, pattern_p_value=pattern)
+            plain, bound = _pattern(one.power, chosen_batches, values[index][good], ladder, width)
+            row = dataclasses.replace(row, pattern_p_value=plain, pattern_bound=bound)
         rows.append(row)
         series.append(one)
     random = [s for s, r in zip(series, rows, strict=True) if not r.exact and not s.absolute]
@@ -201,13 +201,13 @@ def _series(
 
 def _pattern(
     power: int, batches: np.ndarray, predicted: np.ndarray, ladder: Ladder, width: int
-) -> float:
+) -> tuple[float, float]:
     unit = float(width) if power else 1.0
     tested = unit * ladder.coefficient(power, batches)
     # The neglected order continues the last measured one by the ratio of the whole row.
     last = unit * ladder.coefficient(len(ladder.factors) - 1, batches.mean(axis=1))
     ratio = ladder.ratio(ladder.expand(batches.mean(axis=2)))
-    return pattern_p_value(tested, predicted, ratio * ladder.leak(power) * last)
+    return pattern_p_values(tested, predicted, ratio * ladder.leak(power) * last)
 
 
 def _together(series: list[Series], ladder: Ladder) -> Series:
@@ -239,11 +239,11 @@ def _judge(row: Row, level: float, limit: float, resolution: float, draws: int) 
         if row.exact:
             by = f"off by {row.deviation:+.2%} of a number without noise"
         return _decided(row, "disagrees", by)
-    if row.pattern_p_value is not None and row.pattern_p_value < level:
+    if row.pattern_bound is not None and row.pattern_bound < level:
         return _decided(
             row,
             "disagrees",
-            f"right size, wrong pattern over inputs (p = {row.pattern_p_value:.1g})",
+            f"right size, wrong pattern over inputs (p = {row.pattern_bound:.1g})",
         )
     if reach <= resolution:
         return _decided(row, "agrees", f"within {reach:.2g} of the prediction, as it should be")

@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "disagrees" if any row does, else "not resolved" if any row is, else "agrees"."""
+        """The worst verdict of a row: disagrees, else not resolved, else agrees."""
         found = {row.verdict for row in self.rows}
         return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
 

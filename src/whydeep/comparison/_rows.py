@@ -15,7 +15,7 @@ from scipy import stats
 
 from whydeep.comparison._ladder import Ladder
 
-__all__ = ["Row", "Series", "pattern_p_value"]
+__all__ = ["Row", "Series", "pattern_p_values"]
 
 # Directions whose variance is below this share of the largest are rounding, not signal.
 _SMALLEST_VARIANCE = 1e-5
@@ -39,6 +39,8 @@ class Row:
         p_value: two-sided, from the noise alone, Student's t with batches - 1 degrees.
         pattern_p_value: of Hotelling's T^2 for the components about their common size; None where
             there is one component or all layers are taken together.
+        pattern_bound: the same, once what the neglected order may add is taken off: what the
+            verdict goes by.
         verdict: "agrees", "disagrees" or "not resolved".
         reason: why, in words.
         draws_needed: for "not resolved": how many draws would resolve it, if draws can.
@@ -56,6 +58,7 @@ class Row:
     z: float
     p_value: float
     pattern_p_value: float | None
+    pattern_bound: float | None = None
     verdict: str = ""
     reason: str = ""
     draws_needed: int | None = None
@@ -120,8 +123,12 @@ class Series:
         )  # fmt: skip
 
 
-def pattern_p_value(tested: np.ndarray, predicted: np.ndarray, neglected: np.ndarray) -> float:
-    """p-value that components deviate from their common size by noise alone.
+def pattern_p_values(
+    tested: np.ndarray, predicted: np.ndarray, neglected: np.ndarray
+) -> tuple[float, float]:
+    """p-values that components deviate from their common size by noise alone.
+
+    The first is plain; the second takes off what the neglected order may add.
 
     Args:
         tested: (batches, components) of the tested coefficient.
@@ -132,7 +139,7 @@ def pattern_p_value(tested: np.ndarray, predicted: np.ndarray, neglected: np.nda
     batches, components = tested.shape
     errors = tested.std(axis=0, ddof=1)
     if components < 2 or not np.all(errors > 0):
-        return 1.0
+        return 1.0, 1.0
     scaled = (tested - predicted) / errors
     direction = predicted / errors
     length = np.linalg.norm(direction)
@@ -149,6 +156,10 @@ def pattern_p_value(tested: np.ndarray, predicted: np.ndarray, neglected: np.nda
     scale = np.sqrt(variance[kept] / batches)
     distance = np.linalg.norm((mean @ vectors[:, kept]) / scale)
     allowed = np.linalg.norm((neglected @ vectors[:, kept]) / scale)
-    square = max(distance - allowed, 0.0) ** 2
     k = kept.size
-    return float(stats.f.sf(square * (batches - k) / (k * (batches - 1)), k, batches - k))
+    scale_f = (batches - k) / (k * (batches - 1))
+    plain, bounded = (
+        float(stats.f.sf(scale_f * length**2, k, batches - k))
+        for length in (distance, max(distance - allowed, 0.0))
+    )
+    return plain, bounded

@@ -17,7 +17,7 @@ from whydeep.theory import Prediction, predict
 
 __all__ = ["DRAWS", "NTK_DRAWS", "Outcome", "Plan", "verify"]
 
-DRAWS = 20_000
+DRAWS = 60_000
 """Networks drawn by default for what one pass forward shows."""
 
 NTK_DRAWS = 4_000

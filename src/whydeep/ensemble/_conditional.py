@@ -22,6 +22,7 @@ Source: Roberts, Yaida and Hanin 2022, Eq. 4.72 (conditional law); Giles 2008 an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.activations import ScalarFunction
-from whydeep.ensemble._normals import Key, normals, threefry
+from whydeep.ensemble._normals import Key, normal_pairs, normals, threefry
 
 __all__ = ["Plan", "Shape", "draw_kernels", "draw_tangent_kernels"]
 
@@ -140,12 +141,42 @@ def _combine(matrix: Any, vectors: Any) -> Any:
 
 
 def _products(left: Any, right: Any) -> Any:
-    """Sums over neurons of left_a right_b: (N, nets, neurons, lanes) twice to (N, N, nets, lanes)."""
-    return jnp.einsum("amnt,bmnt->abmt", left, right, precision=jax.lax.Precision.HIGHEST)
+    """Sums over neurons of left_a right_b: (N, nets, neurons, lanes) twice to (N, N, nets, lanes).
+
+    For few inputs one pass a pair beats the matrix product, whose layout has the lanes outside.
+    """
+    size = left.shape[0]
+    if size > _FEW_INPUTS:
+        return jnp.einsum("amnt,bmnt->abmt", left, right, precision=jax.lax.Precision.HIGHEST)
+    rows = [[jnp.sum(left[a] * right[b], axis=1) for b in range(size)] for a in range(size)]
+    return jnp.stack([jnp.stack(row) for row in rows])
+
+
+def _matmul(left: Any, right: Any) -> Any:
+    """sum_b left[a, b] right[b, c]: matrices (N, N, nets, lanes), for each of the networks."""
+    size = left.shape[1]
+    if size > _FEW_INPUTS:
+        highest = jax.lax.Precision.HIGHEST
+        return jnp.einsum("abmt,bcmt->acmt", left, right, precision=highest)
+    terms = [left[:, b, None] * right[b] for b in range(size)]
+    return sum(terms[1:], terms[0])
+
+
+def _once(layer: Any, make: Callable[[], Any]) -> Any:
+    """What `make` returns, made once and kept in memory.
+
+    On a CPU the compiler fuses cheap expressions into all their uses, and so makes small matrices
+    again for every neuron, or slices in the innermost loop. It can't look into a branch, and does
+    not know that this one is always taken.
+    """
+    if jax.default_backend() != "cpu":
+        return make()
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make))
+    return jax.lax.cond(layer >= 0, make, lambda: nothing)
 
 
 def _gram(s: Any) -> Any:
-    """Sums over neurons of s_a s_b. For few inputs one pass a pair beats the matrix product."""
+    """Sums over neurons of s_a s_b."""
     size = s.shape[0]
     if size > _FEW_INPUTS:
         return _products(s, s)
@@ -155,16 +186,18 @@ def _gram(s: Any) -> Any:
 
 
 def _materialised_normals(plan: Plan, key: Key, stream: Any) -> Any:
-    """Normal numbers (N, total, lanes) of a stream, made by a loop over the inputs.
+    """Normal numbers (N, total, lanes) of a stream, made by a loop over pairs of inputs.
 
     The loop is there to have them made once: written as one expression, the compiler would fuse
     them into each of their N uses and make every number N times.
     """
+    half = (plan.size + 1) // 2
     first = jnp.asarray(stream, jnp.int32) * plan.size
-    return jax.lax.map(
-        lambda a: normals(key, first + a, (plan.total, plan.lanes), plan.dtype),
-        jnp.arange(plan.size, dtype=jnp.int32),
+    pairs = jax.lax.map(
+        lambda a: normal_pairs(key, first + a, (plan.total, plan.lanes), plan.dtype),
+        jnp.arange(half, dtype=jnp.int32),
     )
+    return jnp.concatenate([jnp.real(pairs), jnp.imag(pairs)])[: plan.size]
 
 
 def _factors(plan: Plan, kernels: tuple[Any, ...]) -> list[tuple[Any, Any]]:
@@ -175,6 +208,33 @@ def _factors(plan: Plan, kernels: tuple[Any, ...]) -> list[tuple[Any, Any]]:
         (factor[:, :, end - plan.nets(r) : end], inverse[:, :, end - plan.nets(r) : end])
         for r, end in enumerate(ends)
     ]
+
+
+def _below(
+    layer: Any, state: dict[str, Any], *, delta: Any, root: Any, noise: Any, bias: Any, scale: Any
+) -> Any:
+    """The delta of the layer below: s' times ``W^T delta`` given ``W s``, for one rung.
+
+    ``W^T delta = s K + G`` with ``G = scale noise root^T``, root the factor of delta^T delta, and
+    ``K = scale^2 C^-T (u^T delta - C^-1 s~^T G)``, where C is the factor of the kernel above s
+    and s~ is s with the column of the bias.
+    """
+
+    def slices() -> tuple[Any, ...]:
+        below = layer - 1
+        return state["s"][below], state["slope"][below], state["u"][layer], state["inverse"][layer]
+
+    s, slope, u, inverse = _once(layer, slices)
+    s_noise, u_delta = _once(layer, lambda: (_products(s, noise), _products(u, delta)))
+
+    def coefficients() -> Any:
+        across = jnp.swapaxes(root, 0, 1)
+        overlap = scale * _matmul(s_noise, across) + _matmul(bias[None], across)
+        inner = u_delta - _matmul(inverse, overlap)
+        return scale**2 * _matmul(jnp.swapaxes(inner, 0, 1), inverse)
+
+    known = _once(layer, coefficients)
+    return slope * (_combine(known, s) + scale * _combine(root, noise))
 
 
 def _start(plan: Plan) -> tuple[Any, ...]:
@@ -200,7 +260,7 @@ def draw_kernels(plan: Plan, key: Key) -> tuple[Any, ...]:
     def step(kernels: tuple[Any, ...], layer: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         u = _materialised_normals(plan, key, layer * _STREAMS + _FORWARD)
         new = []
-        for rung, (factor, _) in enumerate(_factors(plan, kernels)):
+        for rung, (factor, _) in enumerate(_once(layer, lambda: _factors(plan, kernels))):
             s = plan.activation(_combine(factor, plan.split(u, rung)))
             mask = plan.mask(layer, rung)
             s = s if mask is None else s * mask
@@ -238,7 +298,8 @@ def draw_tangent_kernels(
     def forward(kernels: tuple[Any, ...], layer: Any) -> tuple[tuple[Any, ...], Any]:
         u = _materialised_normals(plan, key, layer * _STREAMS + _FORWARD)
         new, states = [], []
-        for rung, (factor, inverse) in enumerate(_factors(plan, kernels)):
+        factors = _once(layer, lambda: _factors(plan, kernels))
+        for rung, (factor, inverse) in enumerate(factors):
             split = plan.split(u, rung)
             s, slope = jax.jvp(
                 plan.activation, (z := _combine(factor, split),), (jnp.ones_like(z),)
@@ -263,54 +324,43 @@ def draw_tangent_kernels(
         # `top` counts hidden layers from 0: the neuron lives in layer top + 2 of the network.
         # Streams do not depend on the top but through the output's: every top has its own key.
         own = threefry(key, top.astype(jnp.uint32), jnp.uint32(1))
-        output = normals(own, _OUTPUT * size, (1, plan.total, plan.lanes), dtype)
+        output = _once(
+            top, lambda: normals(own, _OUTPUT * size, (1, plan.total, plan.lanes), dtype)
+        )
+        slopes = _once(top, lambda: [states[rung]["slope"][top] for rung in rungs])
         carry = []
-        for rung in rungs:
+        for rung, slope in enumerate(slopes):
             scale = jnp.sqrt(variances[top + 1, 1] / (widths[top] * (1 << rung)))
-            delta = scale * plan.split(output, rung) * states[rung]["slope"][top]
+            delta = scale * plan.split(output, rung) * slope
             carry.append((delta, weight(rung, top + 1)))
 
         def down(step: Any, carry: list[Any]) -> list[Any]:
             layer = top - step  # from delta of hidden layer `layer` to that of the one below
             stream = layer * _STREAMS
             backward = _materialised_normals(plan, own, stream + _BACKWARD)
-            shape = (size, plan.nets(0), plan.lanes)
-            bias = normals(own, (stream + _BIAS) * size, shape, dtype)
+            bias = normals(own, (stream + _BIAS) * size, (size, plan.nets(0), plan.lanes), dtype)
             gammas = tuple(_gram(delta) for delta, _ in carry)
+            roots = _once(layer, lambda: [root for root, _ in _factors(plan, gammas)])
             new = []
-            for rung, ((delta, ntk), gamma, (root, _)) in enumerate(
-                zip(carry, gammas, _factors(plan, gammas), strict=True)
-            ):
-                ntk = ntk + weight(rung, layer) * gamma
-                below = {k: v[layer - 1] for k, v in states[rung].items()}
-                here = {k: states[rung][k][layer] for k in ("u", "inverse")}
-                c_b, c_w = variances[layer, 0], variances[layer, 1]
-                neurons = widths[layer - 1] * (1 << rung)
+            for rung, (delta, ntk) in enumerate(carry):
+                scale = jnp.sqrt(variances[layer, 1] / (widths[layer - 1] * (1 << rung)))
                 noise = plan.split(backward, rung)
                 mask = plan.mask(layer - 1, rung)
                 noise = noise if mask is None else noise * mask
-                extra = bias[:, : plan.nets(rung)]
-                # s~^T G: the columns of s and the bias column sqrt(C_b n / C_W).
-                overlap = jnp.sqrt(c_w / neurons) * jnp.einsum(
-                    "cbmt,abmt->camt", _products(below["s"], noise), root
-                ) + jnp.sqrt(c_b) * jnp.einsum("bmt,abmt->amt", extra, root)
-                inverse = here["inverse"]
-                inner = _products(here["u"], delta) - jnp.einsum(
-                    "bcmt,camt->bamt", inverse, overlap
-                )
-                known = c_w / neurons * jnp.einsum("bcmt,bamt->acmt", inverse, inner)
-                product = _combine(known, below["s"]) + jnp.sqrt(c_w / neurons) * _combine(
-                    root, noise
-                )
-                new.append((below["slope"] * product, ntk))
+                column = jnp.sqrt(variances[layer, 0]) * bias[:, : plan.nets(rung)]
+                below = _below(
+                    layer, states[rung], delta=delta, root=roots[rung], noise=noise, bias=column,
+                    scale=scale,
+                )  # fmt: skip
+                new.append((below, ntk + weight(rung, layer) * gammas[rung]))
             return new
 
         carry = jax.lax.fori_loop(0, top, down, carry)
-        out = []
-        for rung, (delta, ntk) in enumerate(carry):
-            ntk = ntk + weight(rung, jnp.int32(0)) * _gram(delta)
-            out.append(ntk[rows, cols])
-        return None, tuple(out)
+        last = [
+            ntk + weight(rung, jnp.int32(0)) * _gram(delta)
+            for rung, (delta, ntk) in enumerate(carry)
+        ]
+        return None, tuple(ntk[rows, cols] for ntk in last)
 
     tangent = jax.lax.scan(one_top, None, jnp.asarray([t - 1 for t in tops], jnp.int32))[1]
     return kernels, tangent

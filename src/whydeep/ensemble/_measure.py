@@ -98,22 +98,23 @@ def measure(
     draws = check_whole("draws", draws)
     rungs = check_whole("rungs", rungs)
     names = _names(network, observables, rungs)
-    _check(draws, seed, sampler, average_last, layers, dtype, len(x), names)
+    _check(draws, seed, sampler, layers, dtype, len(x), names, average_last=average_last)
     depth = network.depth
     tops: tuple[int, ...] = ()
     if "ntk" in names:
         tops = tuple(range(1, depth + 1)) if layers == "all" else (depth,)
     vertex = "four_point" in names
     kind = np.dtype(dtype).type
-    lanes = _lanes(network, len(x), rungs, draws, bool(tops), kind)
+    lanes = _lanes(network, len(x), rungs, draws, kind, tangent=bool(tops))
     blocks = math.ceil(draws / lanes)
     per_batch = math.ceil(blocks / _MOST_BATCHES)
     count = math.ceil(blocks / per_batch)
     work = Work(per_batch, vertex, tops, average_last)
     prepare = _prepare_conditional if sampler == "conditional" else _prepare_plain
-    with jax.enable_x64(dtype == "float64"):
+    wide = dtype == "float64"
+    with jax.enable_x64(wide):
         run = prepare(network, x, rungs, lanes, work, seed, kind)
-        results = _all_batches(run, count, f"measuring {', '.join(names)}")
+        results = _all_batches(run, count, f"measuring {', '.join(names)}", wide=wide)
     batches = _assemble(network, x, names, results, layers)
     spread = results[0].get("unit")
     density = None
@@ -137,15 +138,14 @@ def measure(
     )
 
 
-def _all_batches(run: Run, count: int, title: str) -> list[dict[str, np.ndarray]]:
+def _all_batches(run: Run, count: int, title: str, *, wide: bool) -> list[dict[str, np.ndarray]]:
     """The batches in order, as many at once as there are cores.
 
     Compiled code runs outside Python's lock, and blocks are too small to be worth splitting.
     """
-    wide = jax.config.jax_enable_x64  # a setting of the calling thread, which others don't inherit
 
     def one(batch: int) -> dict[str, np.ndarray]:
-        with jax.enable_x64(wide):
+        with jax.enable_x64(wide):  # a setting of each thread, which others do not inherit
             return run(batch)
 
     workers = min(os.cpu_count() or 1, count, _MOST_WORKERS)
@@ -189,8 +189,8 @@ def _names(network: Network, observables: Iterable[str] | None, rungs: int) -> l
 
 
 def _check(
-    draws: int, seed: Any, sampler: str, average_last: bool, layers: str, dtype: str,
-    size: int, names: list[str],
+    draws: int, seed: Any, sampler: str, layers: str, dtype: str, size: int, names: list[str],
+    *, average_last: bool,
 ) -> None:  # fmt: skip
     if draws < _FEWEST_DRAWS:
         raise InputError(
@@ -231,7 +231,7 @@ def _check(
         )
 
 
-def _lanes(network: Network, size: int, rungs: int, draws: int, tangent: bool, kind: Any) -> int:
+def _lanes(network: Network, size: int, rungs: int, draws: int, kind: Any, *, tangent: bool) -> int:
     # Forward numbers live for one layer; a backward pass keeps s, s' and u of every layer.
     arrays = 3 * rungs * network.depth if tangent else 1
     neurons = max(network.widths) << (rungs - 1)

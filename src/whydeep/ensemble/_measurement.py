@@ -78,11 +78,12 @@ class Measurement(Mapping[str, xr.DataArray]):
         return name in self.batches
 
     def __repr__(self) -> str:
-        lines = [
+        head = (
             f"<measurement of {self.network} on {len(self.inputs)} inputs: {self.draws} draws, "
             f"widths {', '.join(f'{f}x' for f in self.factors)}, seed {self.seed}, "
             f"{self.sampler} sampler, {self.dtype}, {self.seconds:.1f} s>"
-        ]
+        )
+        lines = [head]
         for name in self.batches:
             last = self.batches[name][0][:, -1]
             scale = np.abs(last.mean(0)).max()

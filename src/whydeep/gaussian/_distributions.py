@@ -164,7 +164,7 @@ class _Conditional:
     delta: np.ndarray
 
     @classmethod
-    def of(  # noqa: PLR0917
+    def of(
         cls,
         activation: ScalarFunction,
         cov: Covariance,
@@ -224,7 +224,7 @@ class _Conditional:
         return total
 
 
-def _conditional_means(  # noqa: PLR0917
+def _conditional_means(
     activation: ScalarFunction,
     mean: np.ndarray,
     deviation: np.ndarray,

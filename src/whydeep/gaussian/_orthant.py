@@ -189,7 +189,7 @@ def _sign_derivative(path: _Path, i: int, j: int) -> np.ndarray:
     return path.correlation[:, i, j] * 4.0 * density * (2.0 / math.pi) * angle
 
 
-def _two_slopes_and_one(  # noqa: PLR0917
+def _two_slopes_and_one(
     path: _Path, alpha: float, beta: float, i: int, j: int, k: int, m: int
 ) -> np.ndarray:
     """E[s'_j s'_k s_m | z_i = 0]."""

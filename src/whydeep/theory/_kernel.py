@@ -10,6 +10,7 @@ Roberts, Yaida and Hanin 2022, Eqs. 4.118, 8.63 and 8.64 (tangent kernel, learni
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,7 +98,7 @@ def tangent_kernels(network: Network, inputs: int, layers: list[Layer]) -> list[
     value = bias_lr + weight_lr * layers[0].images.value
     error = np.zeros_like(value)
     out = [Estimate(value, error)]
-    for below, layer in zip(layers[:-1], layers[1:], strict=True):
+    for below, layer in itertools.pairwise(layers):
         slope = slopes(network.activation, below.law)
         bias_lr, weight_lr = rates[layer.number - 1]
         c_w = network.dense[layer.number - 1].weight_var

@@ -31,8 +31,8 @@ _SOURCES = {
 }
 _ASSUMPTIONS = (
     "weights and biases independent and Gaussian, at initialisation",
-    "every hidden width goes to infinity at fixed ratios and fixed depth; what is left out is one "
-    "order higher in depth / width",
+    "every hidden width goes to infinity at fixed ratios and fixed depth",
+    "what is left out is one order higher in depth / width",
 )
 _HEAVY = (
     "the fourth moments of {} are dominated by events that no feasible number of draws contains, "

@@ -17,6 +17,8 @@ the derivative form is theirs after integration by parts, and works for dependen
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from whydeep.activations import ScalarFunction
@@ -44,7 +46,7 @@ def first_corrections(network: Network, layers: list[Layer]) -> tuple[list[Estim
     vertex = Estimate(np.zeros((size,) * 4), np.zeros((size,) * 4))
     correction = Estimate(np.zeros((size, size)), np.zeros((size, size)))
     vertices, corrections = [vertex], [correction]
-    for below, layer in zip(layers[:-1], layers[1:], strict=True):
+    for below, layer in itertools.pairwise(layers):
         c_w = network.dense[layer.number - 1].weight_var
         ratio = 0.0
         if below.number > 1:
@@ -121,7 +123,7 @@ class _Step:
         return Estimate(product.value[full] - outer, product.error[full] + outer_error)
 
     def through_pairs(self, vertex: np.ndarray) -> np.ndarray:
-        """sum M_ab^{ef} M_cd^{gh} V_(ef)(gh)."""
+        """Sum M_ab^{ef} M_cd^{gh} V_(ef)(gh)."""
         n = self.law.size
         flat = vertex.reshape(n * n, n * n)
         return _product(self.map, _product(self.map, flat).T).T.reshape(vertex.shape)
@@ -135,7 +137,7 @@ class _Step:
         return (carried + own + own.T).reshape(vertex.value.shape)
 
     def through_kernel(self, correction: np.ndarray) -> np.ndarray:
-        """sum M_ab^{cd} G_cd."""
+        """Sum M_ab^{cd} G_cd."""
         return _product(self.map, correction.ravel()).reshape(correction.shape)
 
     def error_through_kernel(self, correction: Estimate) -> np.ndarray:
@@ -144,7 +146,7 @@ class _Step:
         return out.reshape(correction.value.shape)
 
     def fourth(self, vertex: np.ndarray) -> np.ndarray:
-        """sum <D_c D_d D_e D_f (s_a s_b)> V_(cd)(ef)."""
+        """Sum <D_c D_d D_e D_f (s_a s_b)> V_(cd)(ef)."""
         return _fourth(self.pair.value, self.single.value, vertex)
 
     def error_fourth(self, vertex: Estimate) -> np.ndarray:
