@@ -3,7 +3,6 @@
 #   make verify                         predict, measure, compare, write the report
 #   make verify ARGS="--data digits"    the same, with arguments for `whydeep verify`
 #   make test                           linters, types, import contracts, tests and doctests
-#   make slow                           the tests that take minutes
 #   make clean                          remove the environment, caches and reports
 
 PYTHON ?= python3
@@ -22,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help verify test lint types contracts tests lanes slow clean
+.PHONY: help verify test lint types contracts tests lanes clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -76,10 +75,6 @@ lanes: $(TEST_STAMP)
 tests: $(TEST_STAMP)
 	@echo "==> all tests and doctests, with JAX as it comes (32-bit)"
 	@$(TEST_ENV) JAX_ENABLE_X64=0 $(PYTEST) -n $(PROCESSES)
-
-slow: $(TEST_STAMP)
-	@echo "==> slow tests"
-	@$(TEST_ENV) JAX_ENABLE_X64=0 $(PYTEST) -n $(PROCESSES) -m slow
 
 clean:
 	rm -rf $(VENV) build dist report.html .pytest_cache .ruff_cache .import_linter_cache .hypothesis
