@@ -70,7 +70,7 @@ contracts: $(TEST_STAMP)
 # With JAX's 64-bit switch on, whatever must not depend on it.
 lanes: $(TEST_STAMP)
 	@echo "==> tests that JAX's 64-bit switch must not change, with the switch on"
-	@$(TEST_ENV) JAX_ENABLE_X64=1 $(PYTEST) -n $(PROCESSES) -m "lanes and not slow"
+	@$(TEST_ENV) JAX_ENABLE_X64=1 $(PYTEST) -n $(PROCESSES) -m lanes
 
 tests: $(TEST_STAMP)
 	@echo "==> all tests and doctests, with JAX as it comes (32-bit)"
