@@ -8,6 +8,8 @@ import sys
 
 from jaxtyping import install_import_hook
 
+import tests.support  # noqa: F401 -- the hook names its `typechecked`
+
 if "whydeep" in sys.modules:
     msg = "whydeep was imported before the run-time type checks were installed: see conftest.py"
     raise RuntimeError(msg)

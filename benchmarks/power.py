@@ -9,7 +9,7 @@ False alarms: the unaltered theory over many seeds, with a tenth of the draws: h
 in the table disagrees (with the 95% upper bound on that share), and whether the p-values of single
 rows are uniform (Kolmogorov-Smirnov).
 
-    python benchmarks/power.py [--seeds 200] [--write]
+    python benchmarks/power.py [--seeds 200] [--tables 8,3x100] [--write]
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--activations", default=",".join(ACTIVATIONS))
-    parser.add_argument("--skip-depth-3", action="store_true")
+    parser.add_argument("--tables", default="8,3x100", help="of 8, 3, 3x100, 8x100")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks/power.md")
     arguments = parser.parse_args()
     lines = []
@@ -242,16 +242,21 @@ def main():
     plan = Plan()
     names = arguments.activations.split(",")
     begin = time.perf_counter()
-    tables = [("Depth 8, the default draws", DEPTH, 0.5)]
-    if not arguments.skip_depth_3:
-        tables.append(("Depth 3, the default draws", 3, 0.1))
-    for title, depth, large in tables:
-        say(f"\n## {title} ({plan.draws:,}; tangent kernel {plan.ntk_draws:,})\n")
+    many = Plan(draws=100 * plan.draws, ntk_draws=plan.ntk_draws)
+    tables = {
+        "8": ("Depth 8, the default draws", DEPTH, 0.5, plan),
+        "3": ("Depth 3, the default draws", 3, 0.1, plan),
+        "3x100": ("Depth 3, a hundred times the draws", 3, 0.1, many),
+        "8x100": ("Depth 8, a hundred times the draws", DEPTH, 0.1, many),
+    }
+    chosen = [tables[key] for key in arguments.tables.split(",") if key]
+    for title, depth, large, plan_here in chosen:
+        say(f"\n## {title} ({plan_here.draws:,}; tangent kernel {plan_here.ntk_draws:,})\n")
         say("| activation | recursion | coefficient altered | by | its output changes by "
             "| largest z | verdict |")  # fmt: skip
         say("|---|---|---|---|---|---|---|")
         for activation in names:
-            for row in power_table(activation, x, plan, large, depth):
+            for row in power_table(activation, x, plan_here, large, depth):
                 name, recursion, coefficient, size, changed, found, _ = row
                 if recursion == "unaltered":
                     z = max(largest_z(found, o) for o in found.observables)

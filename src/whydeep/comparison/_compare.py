@@ -54,9 +54,9 @@ def compare(
     Example:
         >>> import numpy as np
         >>> from whydeep import ensemble, network, theory
-        >>> net = network.mlp(2, 32, "relu")
+        >>> net = network.mlp(2, 32, "tanh")
         >>> x = np.array([[1.0, 1.0], [1.0, -0.5]])
-        >>> compare(theory.predict(net, x), ensemble.measure(net, x, draws=2000)).verdict
+        >>> compare(theory.predict(net, x), ensemble.measure(net, x, draws=20_000)).verdict
         'agrees'
     """
     check_level(alpha, resolution)

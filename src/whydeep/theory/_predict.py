@@ -75,7 +75,7 @@ def predict(
         >>> from whydeep.network import mlp
         >>> x = np.array([[1.0, 1.0]])
         >>> predicted = predict(mlp(3, 64, "relu"), x)
-        >>> predicted["four_point"].squeeze().values.round(9)
+        >>> (predicted["four_point"] / predicted["kernel"][0, 0, 0] ** 2).squeeze().values.round(9)
         array([ 0.,  5., 10., 15.])
     """
     x = check_inputs(inputs)
