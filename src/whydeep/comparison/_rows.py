@@ -19,6 +19,8 @@ __all__ = ["Row", "Series", "pattern_p_values"]
 
 # Directions whose variance is below this share of the largest are rounding, not signal.
 _SMALLEST_VARIANCE = 1e-5
+# How many roundings a number may be off that should be exact.
+_ROUNDINGS = 16.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Series:
         neglected = self.unit * ladder.neglected(self.power, expansion, self.growth) + self.floor
         inherent = self.unit * ladder.inherent(self.power, expansion, self.growth) + self.floor
         if stderr <= self.floor:  # the scatter is rounding: nothing random is left
-            stderr = 0.0
+            stderr, neglected = 0.0, neglected + _ROUNDINGS * self.floor
         z = deviation / stderr if stderr > 0 else 0.0
         p_value = float(2 * stats.t.sf(abs(z), batches - 1)) if stderr > 0 else 1.0
         return Row(
