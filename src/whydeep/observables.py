@@ -16,7 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-__all__ = ["OBSERVABLES", "Observable", "expand", "pair_indices", "quadruple_indices", "reduce"]
+__all__ = [
+    "OBSERVABLES",
+    "Observable",
+    "expand",
+    "pair_indices",
+    "positions",
+    "quadruple_indices",
+    "reduce",
+]
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,23 @@ def quadruple_indices(size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.triu_indices(size * (size + 1) // 2)
 
 
-def _pair_position(size: int) -> np.ndarray:
+def positions(samples: int, size: int) -> np.ndarray:
+    """Which independent component stands at every entry of a full array over N samples.
+
+    Args:
+        samples: 2, for (N, N) into `pair_indices`; 4, for (N, N, N, N) into `quadruple_indices`.
+        size: N.
+    """
+    pair = _symmetric(*pair_indices(size))
+    if samples == 2:
+        return pair
+    quadruple = _symmetric(*quadruple_indices(size))
+    return quadruple[pair[:, :, None, None], pair[None, None]]
+
+
+def _symmetric(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    size = int(rows[-1]) + 1
     position = np.empty((size, size), dtype=int)
-    rows, cols = pair_indices(size)
     position[rows, cols] = position[cols, rows] = np.arange(rows.size)
     return position
 
@@ -100,15 +122,7 @@ def expand(
         layers: their labels; 1, 2, ... by default.
     """
     observable = OBSERVABLES[name]
-    position = _pair_position(size)
-    if observable.samples == 2:
-        full = components[:, position]
-    else:
-        pairs = size * (size + 1) // 2
-        index = np.empty((pairs, pairs), dtype=int)
-        first, second = quadruple_indices(size)
-        index[first, second] = index[second, first] = np.arange(first.size)
-        full = components[:, index[position[:, :, None, None], position[None, None, :, :]]]
+    full = components[:, positions(observable.samples, size)]
     return xr.DataArray(
         full,
         dims=observable.dims,

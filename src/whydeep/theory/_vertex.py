@@ -30,7 +30,7 @@ from whydeep.gaussian import (
     self_derivatives,
 )
 from whydeep.network import Network
-from whydeep.observables import pair_indices, quadruple_indices
+from whydeep.observables import pair_indices, positions, quadruple_indices
 from whydeep.theory._kernel import Layer
 
 __all__ = ["first_corrections"]
@@ -111,11 +111,7 @@ class _Step:
         first, second = quadruple_indices(n)
         quads = np.stack([rows[first], cols[first], rows[second], cols[second]], axis=1)
         product = product_moments(self.activation, self.law, quads)
-        position = np.empty((n, n), dtype=int)
-        position[rows, cols] = position[cols, rows] = np.arange(rows.size)
-        index = np.empty((rows.size,) * 2, dtype=int)
-        index[first, second] = index[second, first] = np.arange(first.size)
-        full = index[position[:, :, None, None], position[None, None]]
+        full = positions(4, n)
         means, errors = images.value, images.error
         outer = means[:, :, None, None] * means[None, None]
         outer_error = np.abs(means)[:, :, None, None] * errors[None, None]
