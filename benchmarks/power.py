@@ -176,14 +176,14 @@ def alterations(small, large):
 def power_table(activation, x, plan, large=0.5, depth=DEPTH):
     net = network(activation, depth)
     outcome = verify(net, x, plan)
-    rows = [(activation, "unaltered", "", "", 0.0, outcome.comparison, outcome.comparison)]
+    rows = [(activation, "unaltered", "", "", 0.0, outcome.comparison)]
     for recursion, coefficient, size, patch in alterations(0.05, large):
         with contextlib.ExitStack() as stack:
             stack.enter_context(patch)
             altered = wd.predict(net, x)
         changed = relative_change(outcome.predicted[recursion], altered[recursion])
         found = compare(altered, *outcome.measured)
-        rows.append((activation, recursion, coefficient, size, changed, found, outcome.comparison))
+        rows.append((activation, recursion, coefficient, size, changed, found))
     return rows
 
 
@@ -257,7 +257,7 @@ def main():
         say("|---|---|---|---|---|---|---|")
         for activation in names:
             for row in power_table(activation, x, plan_here, large, depth):
-                name, recursion, coefficient, size, changed, found, _ = row
+                name, recursion, coefficient, size, changed, found = row
                 if recursion == "unaltered":
                     z = max(largest_z(found, o) for o in found.observables)
                     say(f"| {name} | (unaltered) | | | | {z:.1f} | {found.verdict} |")

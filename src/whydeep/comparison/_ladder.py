@@ -40,7 +40,7 @@ class Ladder:
 
     @property
     def points(self) -> np.ndarray:
-        """X = 1 / factor."""
+        """The points x = 1 / factor."""
         return 1.0 / np.asarray(self.factors, dtype=np.float64)
 
     @property

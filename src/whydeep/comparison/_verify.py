@@ -9,7 +9,7 @@ from typing import Any
 from whydeep.comparison._compare import check_level, compare
 from whydeep.comparison._comparison import Comparison
 from whydeep.data import check_inputs
-from whydeep.ensemble import Measurement, measure
+from whydeep.ensemble import Measurement, check_sampling, measure
 from whydeep.errors import InputError
 from whydeep.network import Network, check_whole
 from whydeep.progress import phase
@@ -22,8 +22,6 @@ DRAWS = 60_000
 
 NTK_DRAWS = 4_000
 """Networks drawn by default for tangent kernels, whose draws cost more and scatter less."""
-
-_FEWEST_DRAWS = 64
 
 
 @dataclass(frozen=True)
@@ -50,36 +48,14 @@ class Plan:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("draws", "ntk_draws"):
-            if check_whole(name, getattr(self, name)) < _FEWEST_DRAWS:
-                raise InputError(
-                    "Too few draws for a standard error.",
-                    received=f"{name}={getattr(self, name)}",
-                    needed=f"at least {_FEWEST_DRAWS}",
-                )
+        for draws in (self.draws, self.ntk_draws):
+            check_sampling(draws, self.seed, self.sampler, self.dtype)
         if check_whole("rungs", self.rungs) < 2:
             raise InputError(
                 "One width can't tell orders in 1/width apart.",
                 received=f"rungs={self.rungs}",
                 needed="2 or more; 3 to bound what is neglected",
             )
-        if not 0 <= self.seed < 2**63:
-            raise InputError(
-                "A seed is a whole number.",
-                received=f"seed={self.seed}",
-                needed="0 <= seed < 2**63",
-            )
-        choices = (
-            ("sampler", self.sampler, ("conditional", "plain")),
-            ("dtype", self.dtype, ("float32", "float64")),
-        )
-        for name, value, allowed in choices:
-            if value not in allowed:
-                raise InputError(
-                    f"There is no {name} of this name.",
-                    received=f"{name}={value!r}",
-                    needed=" or ".join(allowed),
-                )
 
     def calls(self, predicted: Prediction) -> tuple[tuple[tuple[str, ...], int], ...]:
         """What is measured together, and with how many draws."""

@@ -14,6 +14,7 @@ most of the noise of the differences between widths.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,13 +39,11 @@ class Work:
     """What a batch is to compute: hashable, part of what compiled code depends on.
 
     Args:
-        blocks: blocks of `Shape.lanes` draws in the batch.
         vertex: whether second moments of the kernels are wanted.
         tops: hidden layers above which tangent kernels are wanted; empty for none.
         average_last: for plain draws: average each layer exactly over its own weights.
     """
 
-    blocks: int
     vertex: bool
     tops: tuple[int, ...]
     average_last: bool = True
@@ -52,9 +51,10 @@ class Work:
 
 @functools.partial(jax.jit, static_argnames=("shape", "work"))
 def conditional_batch(
-    shape: Shape, work: Work, numbers: tuple[Any, Any, Any], center: Any, seed: Any, batch: Any
-) -> dict[str, Any]:
-    """Sums over the draws of one batch of the conditional sampler.
+    shape: Shape, work: Work, blocks: Any, numbers: tuple[Any, Any, Any], center: Any,
+    seed: Any, batch: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Sums over the draws of one batch of the conditional sampler: `blocks` times `Shape.lanes`.
 
     `center` (rungs, L, P) is subtracted from kernels, so that float32 sums of squares keep their
     digits; it comes from a pilot batch of the same ensemble.
@@ -62,7 +62,7 @@ def conditional_batch(
     plan = Plan(shape, *numbers)
 
     def block(index: Any) -> dict[str, Any]:
-        key = key_of(seed, batch * np.uint32(work.blocks) + index)
+        key = key_of(seed, batch * blocks + index)
         if work.tops:
             kernels, tangents = draw_tangent_kernels(plan, key, work.tops)
         else:
@@ -89,19 +89,19 @@ def conditional_batch(
         out["density"] = density.mean(-2).sum(-1)
         return out
 
-    first = jax.eval_shape(block, jnp.uint32(0))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-    return jax.lax.fori_loop(
-        0,
-        work.blocks,
-        lambda i, total: jax.tree.map(jnp.add, total, block(jnp.asarray(i, jnp.uint32))),
-        zeros,
-    )
+    return _summed(block, blocks)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "work", "lanes"))
 def plain_batch(
-    network: Network, work: Work, lanes: int, x: Any, center: Any, seed: Any, batch: Any
+    network: Network,
+    work: Work,
+    lanes: int,
+    blocks: Any,
+    x: Any,
+    center: Any,
+    seed: Any,
+    batch: Any,
 ) -> dict[str, Any]:
     """The same sums for one network of the plain sampler (one rung, one network a draw)."""
 
@@ -113,21 +113,27 @@ def plain_batch(
         )(keys)
         d = kernels - center[0]
         out = {"sum0": d.sum(0)[:, :, None]}
-        if work.vertex and work.average_last:
+        if work.vertex:
             out["square0"] = jnp.einsum("tlp,tlq->lpq", d, d)[:, None]
-        elif work.vertex:
+        if work.vertex and not work.average_last:
             out["fourth0"] = fourth.sum(0)
-            out["square0"] = jnp.einsum("tlp,tlq->lpq", d, d)[:, None]
         if work.tops:
             tangent = functools.partial(draw_plain_tangent_kernels, network, x, tops=work.tops)
             out["tangent0"] = jax.vmap(tangent)(keys).sum(0)
         return out
 
-    first = jax.eval_shape(block, jnp.int32(0))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-    return jax.lax.fori_loop(
-        0, work.blocks, lambda i, total: jax.tree.map(jnp.add, total, block(i)), zeros
-    )
+    return _summed(block, blocks)
+
+
+def _summed(block: Callable[[Any], dict[str, Any]], blocks: Any) -> dict[str, Any]:
+    """The sum of blocks 0 ... blocks - 1; their number is traced, so it costs no compilation."""
+    one = jax.eval_shape(block, jnp.uint32(0))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
+
+    def add(index: Any, total: dict[str, Any]) -> dict[str, Any]:
+        return jax.tree.map(jnp.add, total, block(index))
+
+    return jax.lax.fori_loop(np.uint32(0), jnp.asarray(blocks, jnp.uint32), add, zeros)
 
 
 def summarise(

@@ -27,7 +27,7 @@ from whydeep.network import Network, check_whole
 from whydeep.observables import OBSERVABLES, pair_indices, quadruple_indices
 from whydeep.progress import progress_bar
 
-__all__ = ["measure"]
+__all__ = ["check_sampling", "measure"]
 
 _MOST_BATCHES = 400
 _MOST_WORKERS = 16
@@ -94,11 +94,11 @@ def measure(
         ('layer', 'input_1', 'input_2')
     """
     begin = time.perf_counter()
+    check_sampling(draws, seed, sampler, dtype)
     x = check_inputs(inputs)
-    draws = check_whole("draws", draws)
     rungs = check_whole("rungs", rungs)
     names = _names(network, observables, rungs)
-    _check(draws, seed, sampler, layers, dtype, len(x), names, average_last=average_last)
+    _check(sampler, layers, len(x), names, average_last=average_last)
     depth = network.depth
     tops: tuple[int, ...] = ()
     if "ntk" in names:
@@ -109,11 +109,11 @@ def measure(
     blocks = math.ceil(draws / lanes)
     per_batch = math.ceil(blocks / _MOST_BATCHES)
     count = math.ceil(blocks / per_batch)
-    work = Work(per_batch, vertex, tops, average_last)
+    work = Work(vertex, tops, average_last)
     prepare = _prepare_conditional if sampler == "conditional" else _prepare_plain
     wide = dtype == "float64"
     with jax.enable_x64(wide):
-        run = prepare(network, x, rungs, lanes, work, seed, kind)
+        run = prepare(network, x, rungs, lanes, per_batch, work, seed, kind)
         results = _all_batches(run, count, f"measuring {', '.join(names)}", wide=wide)
     batches = _assemble(network, x, names, results, layers)
     spread = results[0].get("unit")
@@ -188,11 +188,9 @@ def _names(network: Network, observables: Iterable[str] | None, rungs: int) -> l
     return [name for name in OBSERVABLES if name in wanted]
 
 
-def _check(
-    draws: int, seed: Any, sampler: str, layers: str, dtype: str, size: int, names: list[str],
-    *, average_last: bool,
-) -> None:  # fmt: skip
-    if draws < _FEWEST_DRAWS:
+def check_sampling(draws: Any, seed: Any, sampler: str, dtype: str) -> None:
+    """Refuse draws, seeds and names that no measurement can use."""
+    if check_whole("draws", draws) < _FEWEST_DRAWS:
         raise InputError(
             "Too few draws for a standard error.",
             received=f"draws={draws}",
@@ -204,18 +202,21 @@ def _check(
             received=f"seed={seed!r}",
             needed="0 <= seed < 2**63",
         )
-    choices = (
-        ("sampler", sampler, ("conditional", "plain")),
-        ("layers", layers, ("all", "output")),
-        ("dtype", dtype, ("float32", "float64")),
-    )
-    for label, value, allowed in choices:
-        if value not in allowed:
-            raise InputError(
-                f"There is no {label} of this name.",
-                received=f"{label}={value!r}",
-                needed=" or ".join(map(repr, allowed)),
-            )
+    _check_choice("sampler", sampler, ("conditional", "plain"))
+    _check_choice("dtype", dtype, ("float32", "float64"))
+
+
+def _check_choice(label: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(
+            f"There is no {label} of this name.",
+            received=f"{label}={value!r}",
+            needed=" or ".join(map(repr, allowed)),
+        )
+
+
+def _check(sampler: str, layers: str, size: int, names: list[str], *, average_last: bool) -> None:
+    _check_choice("layers", layers, ("all", "output"))
     if not average_last and sampler == "conditional":
         raise InputError(
             "The conditional sampler averages each layer over its own weights by construction.",
@@ -242,8 +243,9 @@ def _lanes(network: Network, size: int, rungs: int, draws: int, kind: Any, *, ta
 
 
 def _prepare_conditional(
-    network: Network, x: np.ndarray, rungs: int, lanes: int, work: Work, seed: int, kind: Any
-) -> Run:
+    network: Network, x: np.ndarray, rungs: int, lanes: int, per_batch: int, work: Work,
+    seed: int, kind: Any,
+) -> Run:  # fmt: skip
     shape = Shape(network.activation, len(x), network.widths, rungs, lanes, kind)
     numbers = tuple(
         np.asarray(a, dtype=kind)
@@ -257,41 +259,48 @@ def _prepare_conditional(
     seeds = (np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32))
     # Batch 0 is the pilot: its mean is subtracted from all others before squaring.
     center = np.ones((rungs, network.depth, pairs), dtype=kind)
-    pilot = Work(1, vertex=False, tops=())
-    sums = conditional_batch(shape, pilot, numbers, center, seeds, np.uint32(0xFFFFFFFF))
+    pilot = Work(vertex=False, tops=())
+    sums = conditional_batch(
+        shape, pilot, np.uint32(1), numbers, center, seeds, np.uint32(0xFFFFFFFF)
+    )
     _check_finite(network, sums)
     center = summarise(sums, center, lanes, network.widths)["kernel"].astype(kind)
 
+    blocks = np.uint32(per_batch)
+
     def run(batch: int) -> dict[str, np.ndarray]:
-        sums = conditional_batch(shape, work, numbers, center, seeds, np.uint32(batch))
-        out = summarise(sums, center.astype(np.float64), work.blocks * lanes, network.widths)
+        sums = conditional_batch(shape, work, blocks, numbers, center, seeds, np.uint32(batch))
+        out = summarise(sums, center.astype(np.float64), per_batch * lanes, network.widths)
         return out | {"unit": np.sqrt(center[0, -1, 0])}
 
     return run
 
 
 def _prepare_plain(
-    network: Network, x: np.ndarray, rungs: int, lanes: int, work: Work, seed: int, kind: Any
-) -> Run:
+    network: Network, x: np.ndarray, rungs: int, lanes: int, per_batch: int, work: Work,
+    seed: int, kind: Any,
+) -> Run:  # fmt: skip
     networks = [network.scaled(1 << rung, x.shape[1]) for rung in range(rungs)]
     points = np.asarray(x, dtype=kind)
     pairs = len(x) * (len(x) + 1) // 2
     zero = np.zeros((1, network.depth, pairs), dtype=kind)
-    pilot = Work(1, vertex=False, tops=(), average_last=work.average_last)
+    pilot = Work(vertex=False, tops=(), average_last=work.average_last)
     centers = []
     for net in networks:
-        sums = plain_batch(net, pilot, lanes, points, zero, seed % 2**31, np.int32(2**31 - 1))
+        sums = plain_batch(
+            net, pilot, lanes, np.uint32(1), points, zero, seed % 2**31, np.int32(2**31 - 1)
+        )
         _check_finite(network, sums)
         centers.append(summarise(sums, zero, lanes, net.widths)["kernel"].astype(kind))
+
+    blocks = np.uint32(per_batch)
 
     def run(batch: int) -> dict[str, np.ndarray]:
         parts = []
         for rung, (net, center) in enumerate(zip(networks, centers, strict=True)):
             number = np.int32(batch * rungs + rung)
-            sums = plain_batch(net, work, lanes, points, center, seed % 2**31, number)
-            parts.append(
-                summarise(sums, center.astype(np.float64), work.blocks * lanes, net.widths)
-            )
+            sums = plain_batch(net, work, lanes, blocks, points, center, seed % 2**31, number)
+            parts.append(summarise(sums, center.astype(np.float64), per_batch * lanes, net.widths))
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
     return run

@@ -32,12 +32,15 @@ class Layer:
         law: covariance of the preactivations over the inputs.
         error: bound on the numerical error of the kernel (N, N).
         images: <s_a s_b> of the layer below (x . x / n_0 for the first), error included.
+        slopes: <s'_a s'_b> of the layer below; None for the first layer, and where the activation
+            jumps.
     """
 
     number: int
     law: Covariance
     error: np.ndarray
     images: Estimate
+    slopes: Estimate | None = None
 
 
 def infinite_width(network: Network, x: np.ndarray) -> Iterator[Layer]:
@@ -57,10 +60,10 @@ def infinite_width(network: Network, x: np.ndarray) -> Iterator[Layer]:
             with np.errstate(over="raise", invalid="raise"):
                 moments = second_moments(network.activation, law)
                 c_b, c_w = dense.bias_var, dense.weight_var
-                # The derivative of <s_a s_b> in K is at most max(<s'^2>, ...) on the diagonal;
-                # slopes exist for every continuous activation. A jump is not differentiable, and
-                # its own error dominates.
-                growth = _growth(network, law)
+                slope = slopes(network.activation, law) if network.activation.continuous else None
+                # An error of K grows in <s s> by at most its largest slope, to first order. A jump
+                # has none, and its own error dominates.
+                growth = 1.0 if slope is None else float(np.max(np.abs(slope.value), initial=0.0))
                 error = c_w * (moments.error + growth * error)
                 if not np.all(np.isfinite(moments.variance)):
                     raise FloatingPointError
@@ -77,14 +80,7 @@ def infinite_width(network: Network, x: np.ndarray) -> Iterator[Layer]:
                 suggestion="smaller weight_var and bias_var, fewer layers, or inputs of unit scale",
             ) from overflow
         images = Estimate(moments.matrix, moments.error)
-        yield Layer(number, law, error, images)
-
-
-def _growth(network: Network, law: Covariance) -> float:
-    """How much an error of the kernel grows in <s s>, to first order."""
-    if not network.activation.continuous:
-        return 1.0
-    return float(np.max(np.abs(slopes(network.activation, law).value), initial=0.0))
+        yield Layer(number, law, error, images, slope)
 
 
 def tangent_kernels(network: Network, inputs: int, layers: list[Layer]) -> list[Estimate]:
@@ -99,7 +95,8 @@ def tangent_kernels(network: Network, inputs: int, layers: list[Layer]) -> list[
     error = np.zeros_like(value)
     out = [Estimate(value, error)]
     for below, layer in itertools.pairwise(layers):
-        slope = slopes(network.activation, below.law)
+        # Without slopes the activation jumps: asking for them refuses, and says why.
+        slope = layer.slopes or slopes(network.activation, below.law)
         bias_lr, weight_lr = rates[layer.number - 1]
         c_w = network.dense[layer.number - 1].weight_var
         error = (
