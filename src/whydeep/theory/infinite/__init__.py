@@ -1,0 +1,1 @@
+"""Infinite width: kernels and tangent kernels of any architecture that has them."""
