@@ -48,7 +48,7 @@ def with_dense(net, **changes):
         else layer
         for layer in net.layers
     ]
-    return wd.Network(tuple(layers))
+    return wd.chain(*layers)
 
 
 def scaled(method, factor):

@@ -26,9 +26,42 @@ if TYPE_CHECKING:
     from whydeep.ensemble import measure as measure
     from whydeep.gaussian import critical as critical
     from whydeep.network import Activation as Activation
+    from whydeep.network import Add as Add
+    from whydeep.network import Affine as Affine
+    from whydeep.network import Attention as Attention
+    from whydeep.network import AvgPool as AvgPool
+    from whydeep.network import BatchNorm as BatchNorm
+    from whydeep.network import ChannelsLast as ChannelsLast
+    from whydeep.network import Concatenate as Concatenate
+    from whydeep.network import Constant as Constant
+    from whydeep.network import Conv as Conv
+    from whydeep.network import ConvLocal as ConvLocal
+    from whydeep.network import ConvTranspose as ConvTranspose
     from whydeep.network import Dense as Dense
+    from whydeep.network import DotProductAttention as DotProductAttention
+    from whydeep.network import Dropout as Dropout
+    from whydeep.network import Embedding as Embedding
+    from whydeep.network import Flatten as Flatten
+    from whydeep.network import GlobalAvgPool as GlobalAvgPool
+    from whydeep.network import GlobalSumPool as GlobalSumPool
+    from whydeep.network import GroupNorm as GroupNorm
+    from whydeep.network import Identity as Identity
+    from whydeep.network import LayerNorm as LayerNorm
+    from whydeep.network import MaxPool as MaxPool
+    from whydeep.network import Mix as Mix
+    from whydeep.network import Multiply as Multiply
     from whydeep.network import Network as Network
+    from whydeep.network import PositionalEmbedding as PositionalEmbedding
+    from whydeep.network import Recurrent as Recurrent
+    from whydeep.network import Residual as Residual
+    from whydeep.network import RMSNorm as RMSNorm
+    from whydeep.network import SumPool as SumPool
+    from whydeep.network import aggregate as aggregate
+    from whydeep.network import chain as chain
+    from whydeep.network import index as index
     from whydeep.network import mlp as mlp
+    from whydeep.network import repeat as repeat
+    from whydeep.network import resize as resize
     from whydeep.report import write_report as write_report
     from whydeep.theory import Prediction as Prediction
     from whydeep.theory import predict as predict
@@ -37,36 +70,102 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Activation": "whydeep.network",
+    "Add": "whydeep.network",
+    "Affine": "whydeep.network",
+    "Attention": "whydeep.network",
+    "AvgPool": "whydeep.network",
+    "BatchNorm": "whydeep.network",
+    "ChannelsLast": "whydeep.network",
     "Comparison": "whydeep.comparison",
+    "Concatenate": "whydeep.network",
+    "Constant": "whydeep.network",
+    "Conv": "whydeep.network",
+    "ConvLocal": "whydeep.network",
+    "ConvTranspose": "whydeep.network",
     "Dense": "whydeep.network",
+    "DotProductAttention": "whydeep.network",
+    "Dropout": "whydeep.network",
+    "Embedding": "whydeep.network",
+    "Flatten": "whydeep.network",
+    "GlobalAvgPool": "whydeep.network",
+    "GlobalSumPool": "whydeep.network",
+    "GroupNorm": "whydeep.network",
+    "Identity": "whydeep.network",
+    "LayerNorm": "whydeep.network",
+    "MaxPool": "whydeep.network",
     "Measurement": "whydeep.ensemble",
+    "Mix": "whydeep.network",
+    "Multiply": "whydeep.network",
     "Network": "whydeep.network",
+    "PositionalEmbedding": "whydeep.network",
     "Prediction": "whydeep.theory",
+    "RMSNorm": "whydeep.network",
+    "Recurrent": "whydeep.network",
+    "Residual": "whydeep.network",
+    "SumPool": "whydeep.network",
+    "aggregate": "whydeep.network",
+    "chain": "whydeep.network",
     "compare": "whydeep.comparison",
     "critical": "whydeep.gaussian",
+    "index": "whydeep.network",
     "measure": "whydeep.ensemble",
     "mlp": "whydeep.network",
     "predict": "whydeep.theory",
+    "repeat": "whydeep.network",
+    "resize": "whydeep.network",
     "write_report": "whydeep.report",
 }
 _ROOMS = ("activations", "data", "errors")
 
 __all__ = [
     "Activation",
+    "Add",
+    "Affine",
+    "Attention",
+    "AvgPool",
+    "BatchNorm",
+    "ChannelsLast",
     "Comparison",
+    "Concatenate",
+    "Constant",
+    "Conv",
+    "ConvLocal",
+    "ConvTranspose",
     "Dense",
+    "DotProductAttention",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAvgPool",
+    "GlobalSumPool",
+    "GroupNorm",
+    "Identity",
+    "LayerNorm",
+    "MaxPool",
     "Measurement",
+    "Mix",
+    "Multiply",
     "Network",
+    "PositionalEmbedding",
     "Prediction",
+    "RMSNorm",
+    "Recurrent",
+    "Residual",
+    "SumPool",
     "__version__",
     "activations",
+    "aggregate",
+    "chain",
     "compare",
     "critical",
     "data",
     "errors",
+    "index",
     "measure",
     "mlp",
     "predict",
+    "repeat",
+    "resize",
     "write_report",
 ]
 

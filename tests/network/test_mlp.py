@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Activation, Dense, Network, mlp
+from whydeep.network import Activation, Dense, chain, mlp
 
 
 def test_one_number_or_one_a_layer():
@@ -83,10 +83,10 @@ def test_bad_descriptions_are_refused(bad):
     assert "received" in str(refusal.value) or "needed" in str(refusal.value)
 
 
-def test_a_network_alternates():
-    with pytest.raises(InputError, match=r"alternat|fully connected"):
-        Network((Dense(4), Dense(4), Dense(1)))
-    mixed = Network((Dense(4), Activation("tanh"), Dense(4), Activation("relu"), Dense(1)))
+def test_what_only_fully_connected_networks_have_is_refused_to_others():
+    with pytest.raises(UnsupportedError, match="fully connected"):
+        _ = chain(Dense(4), Dense(4), Dense(1)).widths
+    mixed = chain(Dense(4), Activation("tanh"), Dense(4), Activation("relu"), Dense(1))
     with pytest.raises(UnsupportedError, match="different activations"):
         _ = mixed.activation
 

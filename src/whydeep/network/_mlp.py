@@ -10,8 +10,9 @@ import numpy as np
 from whydeep.activations import ScalarFunction, get
 from whydeep.errors import InputError
 from whydeep.gaussian import critical
-from whydeep.network._layers import Activation, Dense, check_whole
-from whydeep.network._network import Network
+from whydeep.network._checks import check_whole
+from whydeep.network._layers import Activation, Dense
+from whydeep.network._network import Network, chain
 
 __all__ = ["mlp"]
 
@@ -71,7 +72,7 @@ def mlp(
     columns = zip([*widths, outputs], weight_vars, bias_vars, weight_lrs, bias_lrs, strict=True)
     for n, c_w, c_b, l_w, l_b in columns:
         layers += [Dense(n, c_w, c_b, l_w, l_b, parameterization), Activation(function)]
-    return Network(tuple(layers[:-1]))
+    return chain(*layers[:-1])
 
 
 def _one_each(name: str, value: Any, count: int, what: str) -> list[Any]:
