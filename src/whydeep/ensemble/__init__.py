@@ -4,3 +4,4 @@ from whydeep.ensemble._measure import check_sampling as check_sampling
 from whydeep.ensemble._measure import measure as measure
 from whydeep.ensemble._measurement import Density as Density
 from whydeep.ensemble._measurement import Measurement as Measurement
+from whydeep.ensemble._samples import KernelSamples as KernelSamples
