@@ -2,6 +2,7 @@
 
 from whydeep.network._checks import check_number as check_number
 from whydeep.network._checks import check_whole as check_whole
+from whydeep.network._checks import is_traced as is_traced
 from whydeep.network._combine import Add as Add
 from whydeep.network._combine import Attention as Attention
 from whydeep.network._combine import Concatenate as Concatenate
@@ -47,3 +48,4 @@ from whydeep.network._sequence import DotProductAttention as DotProductAttention
 from whydeep.network._sequence import Embedding as Embedding
 from whydeep.network._sequence import PositionalEmbedding as PositionalEmbedding
 from whydeep.network._sequence import Recurrent as Recurrent
+from whydeep.network._widen import widened as widened
