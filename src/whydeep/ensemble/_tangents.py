@@ -1,0 +1,155 @@
+"""Kernels of one finite network or function, by definition: products of outputs and of gradients.
+
+The tangent kernel is that of one output channel, drawn at random: its mean over draws is the mean
+over channels, and costs one backward pass an output position and input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from whydeep.ensemble._apply import node_values
+from whydeep.ensemble._draw import draw_parameters, learning_rates
+from whydeep.network import INPUT, Dense, Network
+
+__all__ = ["function_nngp", "function_ntk", "network_nngp", "network_ntk"]
+
+# What a draw's key is used for besides its parameters (stream 0) and the laws (1).
+_MASKS, _CHANNEL = 2, 3
+
+
+def network_nngp(network: Network, first: int, law: str, x: Any, dtype: Any, key: Any) -> Any:
+    """The mean over channels of ``y(a) y(b)``, a among the `first` inputs, b among the rest.
+
+    With ``first = len(x)`` both are all of them. A last `Dense` layer is averaged exactly over its
+    own weights, ``C_b + C_W s(a) . s(b) / n``: the same mean with far less noise.
+    """
+    parameters = draw_parameters(network, x.shape[1:], key, dtype, law)
+    values = node_values(network, parameters, x, jax.random.fold_in(key, _MASKS))
+    last = network.nodes[-1]
+    if isinstance(last.layer, Dense):
+        below = x if last.inputs[0] == INPUT else values[last.inputs[0]]
+        gram = _products(below.astype(dtype), first)
+        return last.layer.bias_var + last.layer.weight_var * gram
+    return _products(values[-1], first)
+
+
+def network_ntk(
+    network: Network, first: int, law: str, together: int, x: Any, dtype: Any, key: Any
+) -> Any:
+    """``sum rate dy(a) dy(b)`` over all parameters, of one output channel.
+
+    Args:
+        network: any.
+        first: as in `network_nngp`.
+        law: of weights and biases.
+        together: inputs whose gradients are taken side by side.
+        x: all inputs.
+        dtype: of the parameters.
+        key: of this draw.
+    """
+    parameters = draw_parameters(network, x.shape[1:], key, dtype, law)
+    leaves, rates, merge = _counted(parameters, learning_rates(network, x.shape[1:]))
+    if not leaves:
+        return jnp.zeros_like(network_nngp(network, first, law, x, dtype, key))
+    masks, chosen = (jax.random.fold_in(key, stream) for stream in (_MASKS, _CHANNEL))
+
+    def gradients(point: tuple[Any, Any]) -> list[Any]:
+        row, number = point
+
+        def output(leaves: list[Any]) -> Any:
+            mask = jax.random.fold_in(masks, number)
+            return _channel(node_values(network, merge(leaves), row[None], mask)[-1], chosen)
+
+        return _jacobian(output, leaves)
+
+    points = (x, jnp.arange(len(x)))
+    if together >= len(x):
+        jacobians = jax.vmap(gradients)(points)
+    else:
+        jacobians = jax.lax.map(gradients, points, batch_size=together)
+    jacobians = [j.reshape(-1, *j.shape[2:]) for j in jacobians]
+    return _contracted(jacobians, rates, first, len(x))
+
+
+def function_nngp(apply: Callable[[Any, Any], Any], first: int, parameters: Any, x: Any) -> Any:
+    """The mean over channels of ``y(a) y(b)`` of any function."""
+    return _products(with_channels(apply(parameters, x), x), first)
+
+
+def function_ntk(
+    apply: Callable[[Any, Any], Any], rates: Any, first: int, parameters: Any, x: Any, key: Any
+) -> Any:
+    """``sum rate dy(a) dy(b)`` of any function; it sees all inputs at once, as it was written."""
+    leaves, rates, merge = _counted(parameters, rates)
+    if not leaves:
+        return jnp.zeros_like(function_nngp(apply, first, parameters, x))
+    chosen = jax.random.fold_in(key, _CHANNEL)
+
+    def output(leaves: list[Any]) -> Any:
+        return _channel(with_channels(apply(merge(leaves), x), x), chosen)
+
+    return _contracted(_jacobian(output, leaves), rates, first, len(x))
+
+
+def with_channels(y: Any, x: Any) -> Any:
+    """Outputs (N,) as (N, 1)."""
+    y = jnp.asarray(y)
+    return y.reshape(len(x), 1) if y.ndim < 2 else y
+
+
+def _channel(y: Any, key: Any) -> Any:
+    """One channel of (N, *positions, channels), flat."""
+    number = jax.random.randint(key, (), 0, y.shape[-1])
+    return jnp.take(y, number, axis=-1).ravel()
+
+
+def _jacobian(output: Callable[[list[Any]], Any], leaves: list[Any]) -> list[Any]:
+    value, pull = jax.vjp(output, leaves)
+    return jax.vmap(pull)(jnp.eye(value.size, dtype=value.dtype))[0]
+
+
+def _counted(
+    parameters: Any, rates: Any
+) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
+    """The real arrays whose rate is not zero, their rates, and how they are put back."""
+    leaves, tree = jax.tree.flatten(parameters)
+    every = [1.0] * len(leaves) if rates is None else tree.flatten_up_to(rates)
+    real = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
+    zero = [isinstance(rate, (int, float)) and rate == 0 for rate in every]
+    chosen = [i for i in range(len(leaves)) if real[i] and not zero[i]]
+
+    def merge(new: list[Any]) -> Any:
+        merged = list(leaves)
+        for i, leaf in zip(chosen, new, strict=True):
+            merged[i] = leaf
+        return jax.tree.unflatten(tree, merged)
+
+    return [leaves[i] for i in chosen], [every[i] for i in chosen], merge
+
+
+def _products(values: Any, first: int) -> Any:
+    """(N1, N2, *positions, *positions) from (N, *positions, channels)."""
+    flat = values.reshape(len(values), -1, values.shape[-1])
+    second = flat if first == len(values) else flat[first:]
+    return jnp.einsum("apc,bqc->abpq", flat[:first], second) / flat.shape[-1]
+
+
+def _contracted(jacobians: list[Any], rates: list[Any], first: int, inputs: int) -> Any:
+    """The same from derivatives (rows, *parameter), parameter by parameter."""
+    total: Any = 0.0
+    for jacobian, rate in zip(jacobians, rates, strict=True):
+        rows = len(jacobian)
+        flat = jacobian.reshape(rows, -1)
+        scaled = (jacobian * rate).reshape(rows, -1)
+        edge = rows // inputs * first
+        second = flat if first == inputs else flat[edge:]
+        total = total + scaled[:edge] @ second.T
+    positions = math.prod(jacobians[0].shape[:1]) // inputs
+    shaped = total.reshape(first, positions, -1, positions)
+    return shaped.transpose(0, 2, 1, 3)
