@@ -156,7 +156,7 @@ def _given_erf():
 _ACTIVATIONS = {
     "relu": stax.Relu,
     "stable_relu": lambda: stax.Relu(do_stabilize=True),
-    "leaky_relu": stax.LeakyRelu,
+    "leaky_relu": lambda slope: stax.LeakyRelu(alpha=slope),
     "abs": stax.Abs,
     "ab_relu": stax.ABRelu,
     "sign": stax.Sign,
@@ -173,7 +173,7 @@ _ACTIVATIONS = {
     "gabor": stax.Gabor,
     "monomial": stax.Monomial,
     "rectified_monomial": stax.RectifiedMonomial,
-    "polynomial": stax.Polynomial,
+    "polynomial": lambda coefficients: stax.Polynomial(coef=coefficients),
     "hermite": stax.Hermite,
     "numerical": numerical,
 }

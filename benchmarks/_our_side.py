@@ -1,0 +1,35 @@
+"""whydeep's side of `vs_neural_tangents.py`: the public front door, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+from _child import main
+
+
+def network(case):
+    import whydeep as wd
+
+    a, b = case["weight_var"], case["bias_var"]
+    if case["kind"] == "mlp":
+        return wd.mlp(case["depth"], 64, case["activation"], weight_var=a, bias_var=b)
+    conv = wd.Conv(64, (3, 3), padding="SAME", weight_var=a, bias_var=b)
+    steps = {"conv": [conv, wd.Activation("relu")], "pool": [wd.AvgPool((2, 2), strides=(2, 2))]}
+    layers = [layer for step in case["layers"] for layer in steps[step]]
+    return wd.chain(*layers, wd.Flatten(), wd.Dense(1, weight_var=a, bias_var=b))
+
+
+def prepare(case, x):
+    import whydeep as wd
+
+    net = network(case)
+    x = x.astype(case["dtype"])
+
+    def call():
+        found = wd.kernel(net, x, dtype=case["dtype"])
+        return np.asarray(found.nngp), np.asarray(found.ntk)
+
+    return call, None
+
+
+if __name__ == "__main__":
+    main(prepare)
