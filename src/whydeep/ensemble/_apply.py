@@ -105,7 +105,9 @@ def node_values(network: Network, parameters: Any, x: Any, key: Any = None) -> V
         before = tuple(x if i == INPUT else values[i] for i in node.inputs)
         if node.layer.arity == 0:  # it is the same for all inputs, and takes their number
             before = (x,)
-        subkey = None if key is None else jax.random.fold_in(key, number)
+        subkey = None
+        if key is not None and isinstance(node.layer, Dropout):
+            subkey = jax.random.fold_in(key, number)
         values.append(rule(node.layer, own, before, subkey))
     return tuple(values)
 

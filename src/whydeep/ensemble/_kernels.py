@@ -16,6 +16,7 @@ import numpy as np
 from whydeep.data import check_inputs
 from whydeep.ensemble._draw import parameters_of
 from whydeep.ensemble._measure import _all_batches, check_sampling
+from whydeep.ensemble._normals import threefry
 from whydeep.ensemble._samples import KernelSamples
 from whydeep.ensemble._tangents import function_nngp, function_ntk, network_nngp, network_ntk
 from whydeep.errors import InputError, UnsupportedError
@@ -204,10 +205,11 @@ def _network_block(
         return jax.vmap(one)(indices)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _draw_key(words: Any, which: int, index: Any) -> Any:
     """Every draw has a key of its own, whatever is computed beside it."""
-    key = jax.random.wrap_key_data(words, impl="threefry2x32")
-    return jax.random.fold_in(jax.random.fold_in(key, which), index)
+    pair = threefry((words[0], words[1]), jnp.uint32(which), jnp.asarray(index, jnp.uint32))
+    return jax.random.wrap_key_data(jnp.stack(pair), impl="threefry2x32")
 
 
 Block = Callable[[int, np.ndarray], np.ndarray]

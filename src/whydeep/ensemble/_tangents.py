@@ -12,14 +12,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from whydeep.ensemble._apply import node_values
 from whydeep.ensemble._draw import draw_parameters, learning_rates
-from whydeep.network import INPUT, Dense, Network
+from whydeep.ensemble._normals import threefry
+from whydeep.errors import InputError
+from whydeep.network import INPUT, Dense, Dropout, Network
 
 __all__ = ["function_nngp", "function_ntk", "network_nngp", "network_ntk"]
 
-# What a draw's key is used for besides its parameters (stream 0) and the laws (1).
+# What a draw's key is used for besides its parameters (stream 0).
 _MASKS, _CHANNEL = 2, 3
 
 
@@ -30,7 +33,9 @@ def network_nngp(network: Network, first: int, law: str, x: Any, dtype: Any, key
     own weights, ``C_b + C_W s(a) . s(b) / n``: the same mean with far less noise.
     """
     parameters = draw_parameters(network, x.shape[1:], key, dtype, law)
-    values = node_values(network, parameters, x, jax.random.fold_in(key, _MASKS))
+    random_masks = any(isinstance(layer, Dropout) for layer in network.layers)
+    masks = jax.random.fold_in(key, _MASKS) if random_masks else None
+    values = node_values(network, parameters, x, masks)
     last = network.nodes[-1]
     if isinstance(last.layer, Dense):
         below = x if last.inputs[0] == INPUT else values[last.inputs[0]]
@@ -57,14 +62,15 @@ def network_ntk(
     leaves, rates, merge = _counted(parameters, learning_rates(network, x.shape[1:]))
     if not leaves:
         return jnp.zeros_like(network_nngp(network, first, law, x, dtype, key))
-    masks, chosen = (jax.random.fold_in(key, stream) for stream in (_MASKS, _CHANNEL))
+    random_masks = any(isinstance(layer, Dropout) for layer in network.layers)
+    masks = jax.random.fold_in(key, _MASKS) if random_masks else key
 
     def gradients(point: tuple[Any, Any]) -> list[Any]:
         row, number = point
 
         def output(leaves: list[Any]) -> Any:
-            mask = jax.random.fold_in(masks, number)
-            return _channel(node_values(network, merge(leaves), row[None], mask)[-1], chosen)
+            mask = jax.random.fold_in(masks, number) if random_masks else None
+            return _channel(node_values(network, merge(leaves), row[None], mask)[-1], key)
 
         return _jacobian(output, leaves)
 
@@ -89,10 +95,9 @@ def function_ntk(
     leaves, rates, merge = _counted(parameters, rates)
     if not leaves:
         return jnp.zeros_like(function_nngp(apply, first, parameters, x))
-    chosen = jax.random.fold_in(key, _CHANNEL)
 
     def output(leaves: list[Any]) -> Any:
-        return _channel(with_channels(apply(merge(leaves), x), x), chosen)
+        return _channel(with_channels(apply(merge(leaves), x), x), key)
 
     return _contracted(_jacobian(output, leaves), rates, first, len(x))
 
@@ -104,9 +109,10 @@ def with_channels(y: Any, x: Any) -> Any:
 
 
 def _channel(y: Any, key: Any) -> Any:
-    """One channel of (N, *positions, channels), flat."""
-    number = jax.random.randint(key, (), 0, y.shape[-1])
-    return jnp.take(y, number, axis=-1).ravel()
+    """One channel of (N, *positions, channels), flat: a word of this draw's stream chooses it."""
+    words = jax.random.key_data(key)
+    word, _ = threefry((words[0], words[1]), jnp.uint32(0), jnp.uint32(_CHANNEL))
+    return jnp.take(y, word % np.uint32(y.shape[-1]), axis=-1).ravel()
 
 
 def _jacobian(output: Callable[[list[Any]], Any], leaves: list[Any]) -> list[Any]:
@@ -119,7 +125,14 @@ def _counted(
 ) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
     """The real arrays whose rate is not zero, their rates, and how they are put back."""
     leaves, tree = jax.tree.flatten(parameters)
-    every = [1.0] * len(leaves) if rates is None else tree.flatten_up_to(rates)
+    try:
+        every = [1.0] * len(leaves) if rates is None else tree.flatten_up_to(rates)
+    except ValueError as error:
+        raise InputError(
+            "The learning rates do not match the parameters.",
+            received=str(error).splitlines()[0],
+            needed="a number or an array for every array of parameters",
+        ) from error
     real = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
     zero = [isinstance(rate, (int, float)) and rate == 0 for rate in every]
     chosen = [i for i in range(len(leaves)) if real[i] and not zero[i]]
