@@ -63,7 +63,9 @@ if TYPE_CHECKING:
     from whydeep.network import repeat as repeat
     from whydeep.network import resize as resize
     from whydeep.report import write_report as write_report
+    from whydeep.theory import Kernel as Kernel
     from whydeep.theory import Prediction as Prediction
+    from whydeep.theory import kernel as kernel
     from whydeep.theory import predict as predict
 
 __version__ = "0.1.0"
@@ -91,6 +93,7 @@ _HOMES = {
     "GlobalSumPool": "whydeep.network",
     "GroupNorm": "whydeep.network",
     "Identity": "whydeep.network",
+    "Kernel": "whydeep.theory",
     "LayerNorm": "whydeep.network",
     "MaxPool": "whydeep.network",
     "Measurement": "whydeep.ensemble",
@@ -108,6 +111,7 @@ _HOMES = {
     "compare": "whydeep.comparison",
     "critical": "whydeep.gaussian",
     "index": "whydeep.network",
+    "kernel": "whydeep.theory",
     "measure": "whydeep.ensemble",
     "mlp": "whydeep.network",
     "predict": "whydeep.theory",
@@ -140,6 +144,7 @@ __all__ = [
     "GlobalSumPool",
     "GroupNorm",
     "Identity",
+    "Kernel",
     "LayerNorm",
     "MaxPool",
     "Measurement",
@@ -161,6 +166,7 @@ __all__ = [
     "data",
     "errors",
     "index",
+    "kernel",
     "measure",
     "mlp",
     "predict",

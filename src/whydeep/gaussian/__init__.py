@@ -2,6 +2,13 @@
 
 from whydeep.gaussian._covariance import Covariance
 from whydeep.gaussian._criticality import Criticality, CriticalPoint, critical
+from whydeep.gaussian._elementwise import (
+    image_mean,
+    mean_image,
+    mean_slope,
+    series_length,
+    slope_mean,
+)
 from whydeep.gaussian._estimate import Estimate
 from whydeep.gaussian._moments import (
     SecondMoments,
@@ -19,9 +26,14 @@ __all__ = [
     "Estimate",
     "SecondMoments",
     "critical",
+    "image_mean",
+    "mean_image",
+    "mean_slope",
     "pair_derivatives",
     "product_moments",
     "second_moments",
     "self_derivatives",
+    "series_length",
+    "slope_mean",
     "slopes",
 ]

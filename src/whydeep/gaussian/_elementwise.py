@@ -1,0 +1,410 @@
+"""Means over pairs, elementwise on JAX arrays: what kernels of many inputs and positions need.
+
+The other files of this room take one covariance and are exact to the last digits; this one takes
+arrays of any shape, runs on any device and can be differentiated. Homogeneous activations, erf,
+gelu and elementary functions are closed; other smooth ones are a Mehler series
+
+    <s_a s_b> = sum_n a_n(q_a) a_n(q_b) c^n,   a_n(q) = E[s(sqrt(q) u) h_n(u)],
+
+with h_n the normalised Hermite polynomials (Mehler 1866): at c = 1 the sum is <s^2>, which
+quadrature knows, so what a truncated series leaves out is known, not guessed.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from whydeep.activations import ScalarFunction
+from whydeep.errors import UnsupportedError
+from whydeep.gaussian._covariance import Covariance
+from whydeep.gaussian._tables import pair_means
+
+__all__ = ["image_mean", "mean_image", "mean_slope", "series_length", "slope_mean"]
+
+# 1 - |c| below this many roundings is perfect correlation: what is left is rounding.
+_COINCIDENT = 4.0
+_REACH = 9.0  # standard deviations, beyond which a Gaussian weight is below 1e-17
+_PANEL = np.polynomial.legendre.leggauss(64)
+_LENGTHS = (16, 32, 64, 128, 256, 512)
+_MOST_PAIRS = 200_000
+_NO_WEIGHT = 1e-20
+
+
+# -- front ------------------------------------------------------------------------------------
+
+
+def image_mean(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int | None = None) -> Any:
+    """<s(z_a) s(z_b)> for variances `qa`, `qb` and covariances `k`, arrays that broadcast.
+
+    Args:
+        s: the activation.
+        qa: E z_a^2 >= 0.
+        qb: E z_b^2 >= 0.
+        k: E z_a z_b.
+        length: of the Mehler series, from `series_length`; only where one is needed.
+
+    Differentiable in all three (elu, selu, hard_tanh and user functions with kinks are not).
+    """
+    if _closed(s):
+        return _closed_image(s, qa, qb, k)
+    if s.smooth:
+        return _mehler(s, qa, qb, k, length or _LENGTHS[-2], slope=False)
+    return _quadrature(s, qa, qb, k, 0)
+
+
+def slope_mean(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int | None = None) -> Any:
+    """<s'(z_a) s'(z_b)>, likewise.
+
+    At coincident samples it has a cusp where s has a kink: its subgradient there is 0.
+    """
+    if _closed(s):
+        return _closed_slope(s, qa, qb, k)
+    if s.smooth:
+        return _mehler(s, qa, qb, k, length or _LENGTHS[-2], slope=True)
+    return _quadrature(s, qa, qb, k, 1)
+
+
+def mean_image(s: ScalarFunction, q: Any) -> Any:
+    """<s(z)> for variances `q`, an array."""
+    if s.odd:
+        return jnp.zeros_like(q)
+    if s.slopes is not None:
+        return (s.slopes[1] - s.slopes[0]) * jnp.sqrt(q / (2.0 * math.pi))
+    return _single(s, q, slope=False)
+
+
+def mean_slope(s: ScalarFunction, q: Any) -> Any:
+    """<s'(z)> for variances `q`, an array; jumps of s count."""
+    if s.slopes is not None:
+        return jnp.full_like(q, (s.slopes[0] + s.slopes[1]) / 2.0)
+    return _single(s, q, slope=True)
+
+
+def _closed(s: ScalarFunction) -> bool:
+    return s.slopes is not None or s.family in _IMAGE
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _closed_image(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    if s.slopes is not None:
+        return _homogeneous_image(s.slopes, qa, qb, k)
+    return _IMAGE[s.family](s, qa, qb, k)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _closed_slope(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    if s.slopes is not None:
+        return _homogeneous_slope(s.slopes, qa, qb, k)
+    if s.family not in _SLOPE:
+        raise UnsupportedError(
+            f"The slopes of {s.name} have no second moment: it jumps, so <s'^2> is infinite.",
+            cause="the tangent kernel of a discontinuous activation does not exist; automatic "
+            "differentiation returns 0, which is wrong",
+            suggestion='a continuous activation, such as "hard_tanh" or "erf"',
+        )
+    return _SLOPE[s.family](s, qa, qb, k)
+
+
+# -- positively homogeneous: relu and its kin (Cho and Saul 2009, Eq. 6) -----------------------
+
+
+def _angle(qa: Any, qb: Any, k: Any) -> tuple[Any, Any, Any]:
+    """sqrt(qa qb), theta and sin(theta); without variance, a right angle."""
+    scale = jnp.sqrt(qa) * jnp.sqrt(qb)
+    safe = jnp.where(scale > 0, scale, 1.0)
+    tiny = _COINCIDENT * jnp.finfo(jnp.result_type(scale)).eps
+    minus = jnp.where(scale > 0, (safe - k) / safe, 1.0)
+    plus = jnp.where(scale > 0, (safe + k) / safe, 1.0)
+    minus = jnp.where(minus > tiny, minus, 0.0)
+    plus = jnp.where(plus > tiny, plus, 0.0)
+    theta = 2.0 * jnp.arctan2(jnp.sqrt(minus), jnp.sqrt(plus))
+    return scale, theta, jnp.sqrt(minus * plus)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _homogeneous_image(slopes: tuple[float, float], qa: Any, qb: Any, k: Any) -> Any:
+    even, odd = (slopes[1] - slopes[0]) / 2.0, (slopes[1] + slopes[0]) / 2.0
+    scale, theta, sine = _angle(qa, qb, k)
+    rest = sine + (math.pi / 2.0 - theta) * jnp.cos(theta)
+    return even**2 * (2.0 / math.pi) * scale * rest + odd**2 * k
+
+
+@_homogeneous_image.defjvp
+def _homogeneous_image_jvp(slopes: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    # Price 1958 for the derivative in k; homogeneity for those in the variances.
+    qa, qb, k = primals
+    da, db, dk = tangents
+    even = (slopes[1] - slopes[0]) / 2.0
+    scale, _, sine = _angle(qa, qb, k)
+    share = even**2 / math.pi * scale * sine
+    out = _homogeneous_slope(slopes, qa, qb, k) * dk
+    out += _over(share, qa) * da + _over(share, qb) * db
+    return _homogeneous_image(slopes, qa, qb, k), out
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _homogeneous_slope(slopes: tuple[float, float], qa: Any, qb: Any, k: Any) -> Any:
+    even, odd = (slopes[1] - slopes[0]) / 2.0, (slopes[1] + slopes[0]) / 2.0
+    _, theta, _ = _angle(qa, qb, k)
+    return even**2 * (1.0 - 2.0 / math.pi * theta) + odd**2
+
+
+@_homogeneous_slope.defjvp
+def _homogeneous_slope_jvp(slopes: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    qa, qb, k = primals
+    da, db, dk = tangents
+    even = (slopes[1] - slopes[0]) / 2.0
+    scale, _, sine = _angle(qa, qb, k)
+    steep = _over(even**2 * 2.0 / math.pi, scale * sine)  # 0 at the cusp
+    out = steep * (dk - 0.5 * k * (_over(da, qa) + _over(db, qb)))
+    return _homogeneous_slope(slopes, qa, qb, k), out
+
+
+def _over(top: Any, bottom: Any) -> Any:
+    return jnp.where(bottom > 0, top / jnp.where(bottom > 0, bottom, 1.0), 0.0)
+
+
+# -- other closed forms -----------------------------------------------------------------------
+
+
+def _erf_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    # Williams 1997, Eq. 11, with arctan for arcsin: nothing cancels for large variances.
+    det = 1.0 + 2.0 * (qa + qb) + 4.0 * (qa * qb - k * k)
+    return (2.0 / math.pi) * jnp.arctan2(2.0 * k, jnp.sqrt(det))
+
+
+def _erf_slope(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    det = 1.0 + 2.0 * (qa + qb) + 4.0 * (qa * qb - k * k)
+    return (4.0 / math.pi) / jnp.sqrt(det)
+
+
+def _gelu_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    # Tsuchida et al. 2021.
+    det = 1.0 + qa + qb + (qa * qb - k * k)
+    both = 0.25 + jnp.arctan2(k, jnp.sqrt(det)) / (2.0 * math.pi)
+    rest = qa * qb - k * k + k * k / (1.0 + qa) + k * k / (1.0 + qb)
+    return k * both + rest / (2.0 * math.pi * jnp.sqrt(det))
+
+
+def _gelu_slope(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    det = 1.0 + qa + qb + (qa * qb - k * k)
+    both = 0.25 + jnp.arctan2(k, jnp.sqrt(det)) / (2.0 * math.pi)
+    rest = k * (1.0 / (1.0 + qa) + 1.0 / (1.0 + qb) + 1.0 / det)
+    return both + rest / (2.0 * math.pi * jnp.sqrt(det))
+
+
+def _sine_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    middle = (qa + qb) / 2.0
+    return (jnp.exp(k - middle) - jnp.exp(-k - middle)) / 2.0
+
+
+def _cosine_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    middle = (qa + qb) / 2.0
+    return (jnp.exp(k - middle) + jnp.exp(-k - middle)) / 2.0
+
+
+def _exponential_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    return jnp.exp((qa + qb) / 2.0 + k)
+
+
+def _gaussian_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    return 1.0 / jnp.sqrt(1.0 + 2.0 * (qa + qb) + 4.0 * (qa * qb - k * k))
+
+
+def _gaussian_slope(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    return 4.0 * k * _gaussian_image(s, qa, qb, k) ** 3
+
+
+def _step_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    return 0.5 - _angle(qa, qb, k)[1] / (2.0 * math.pi)
+
+
+def _polynomial_image(s: ScalarFunction, qa: Any, qb: Any, k: Any, drop: int = 0) -> Any:
+    # <p_a p_b> = sum_n k^n / n! <p^(n)>_a <p^(n)>_b, a finite sum (Price 1958).
+    p = np.polynomial.Polynomial(_coefficients(s)).deriv(drop)
+    total = jnp.zeros(jnp.broadcast_shapes(jnp.shape(qa), jnp.shape(qb), jnp.shape(k)))
+    for n in range(p.degree() + 1):
+        d = p.deriv(n)
+        total += k**n / math.factorial(n) * _moment(d.coef, qa) * _moment(d.coef, qb)
+    return total
+
+
+def _polynomial_slope(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    return _polynomial_image(s, qa, qb, k, drop=1)
+
+
+def _coefficients(s: ScalarFunction) -> np.ndarray:
+    if s.family == "linear":
+        return np.array([0.0, 1.0])
+    return np.eye(int(s.parameters[0]) + 1)[-1]
+
+
+def _moment(coefficients: np.ndarray, q: Any) -> Any:
+    """E p(sqrt(q) u) = sum over even powers of c_m q^(m/2) (m-1)!!."""
+    total = jnp.zeros(jnp.shape(q))
+    double = 1.0
+    for power in range(0, len(coefficients), 2):
+        double *= max(power - 1, 1)
+        total += float(coefficients[power]) * double * q ** (power // 2)
+    return total
+
+
+_IMAGE = {
+    "erf": _erf_image,
+    "gelu": _gelu_image,
+    "sin": _sine_image,
+    "cos": _cosine_image,
+    "exp": _exponential_image,
+    "gaussian": _gaussian_image,
+    "step": _step_image,
+    "monomial": _polynomial_image,
+}
+_SLOPE = {
+    "erf": _erf_slope,
+    "gelu": _gelu_slope,
+    "sin": _cosine_image,
+    "cos": _sine_image,
+    "exp": _exponential_image,
+    "gaussian": _gaussian_slope,
+    "monomial": _polynomial_slope,
+}
+
+
+# -- Mehler series ----------------------------------------------------------------------------
+
+
+def series_length(s: ScalarFunction, q: np.ndarray, tolerance: float) -> tuple[int | None, float]:
+    """How many terms the series needs for these variances, and the relative error it leaves.
+
+    Returns:
+        (None, rounding) where no series is needed.
+
+    The tail at c = 1, relative to <s^2> (and to q <s'^2> for slopes), bounds that at any c.
+    """
+    if _closed(s) or not s.smooth or q.size == 0:
+        return None, 0.0
+    ends = np.unique(np.array([q.max(), np.median(q)]))
+    u, weight, basis = _hermite_functions(_LENGTHS[-1])
+    z = np.sqrt(ends)[:, None] * u
+    errors = np.zeros(len(_LENGTHS))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for value in s.derivatives(z, 1):
+            value = np.where(weight > _NO_WEIGHT, value, 0.0) * weight  # noqa: PLW2901
+            total = np.sum(value**2, -1)
+            summed = np.cumsum((value @ basis) ** 2, -1)[:, np.array(_LENGTHS) - 1]
+            left = np.abs(total[:, None] - summed) / np.maximum(total[:, None], 1e-300)
+            errors = np.maximum(errors, left.max(0))
+    best = int(np.argmax(errors < tolerance)) if (errors < tolerance).any() else -1
+    return _LENGTHS[best], float(errors[best])
+
+
+@functools.lru_cache(maxsize=16)
+def _hermite_functions(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes u, roots of the trapezoid rule's Gaussian weights, and those times h_n(u).
+
+    The rule is spectrally accurate for smooth functions, over as far as h_n reaches.
+    """
+    reach = math.sqrt(4.0 * length) + _REACH
+    step = min(0.05, 2.0 / math.sqrt(length))
+    u = np.arange(-reach, reach + step, step)
+    weight = np.exp(-u * u / 4.0) * (step / math.sqrt(2.0 * math.pi)) ** 0.5
+    rows = [weight, weight * u]
+    for n in range(1, length - 1):
+        rows.append((u * rows[-1] - math.sqrt(n) * rows[-2]) / math.sqrt(n + 1))
+    return u, weight, np.stack(rows[:length], -1)
+
+
+def _hermite(s: ScalarFunction, q: Any, length: int, *, slope: bool) -> Any:
+    """a_n(q) for n < length, of s or of s': (length, ...)."""
+    u, weight, basis = _hermite_functions(length)
+    z = jnp.sqrt(q)[..., None] * jnp.asarray(u)
+    value = jax.jvp(s, (z,), (jnp.ones_like(z),))[int(slope)]
+    value = jnp.where(weight > _NO_WEIGHT, value, 0.0) * weight  # what overflows has no weight
+    return jnp.moveaxis(value @ jnp.asarray(basis, value.dtype), -1, 0)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4), static_argnames=("slope",))
+def _mehler(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int, *, slope: bool) -> Any:
+    left, right = (_hermite(s, q, length, slope=slope) for q in (qa, qb))
+    scale = jnp.sqrt(qa) * jnp.sqrt(qb)
+    c = jnp.where(scale > 0, k / jnp.where(scale > 0, scale, 1.0), 0.0)
+    c = jnp.clip(c, -1.0, 1.0)
+    shape = jnp.broadcast_shapes(c.shape, left.shape[1:], right.shape[1:])
+
+    def term(n: Any, total: Any) -> Any:
+        return total * c + left[length - 1 - n] * right[length - 1 - n]
+
+    return jax.lax.fori_loop(0, length, term, jnp.zeros(shape, c.dtype))
+
+
+# -- one sample, and pairs with kinks -----------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnums=(0,), static_argnames=("slope",))
+def _single(s: ScalarFunction, q: Any, *, slope: bool) -> Any:
+    """E s or E s' by Gauss-Legendre between kinks; E s' = E[s u] / sqrt(q) counts jumps too."""
+    deviation = jnp.sqrt(q)[..., None]
+    safe = jnp.where(deviation > 0, deviation, 1.0)
+    inner = [jnp.full_like(deviation, b) for b in (-_REACH, -3.0, 0.0, 3.0, _REACH)]
+    inner += [jnp.clip(kink / safe, -_REACH, _REACH) for kink in s.kinks]
+    breaks = jnp.sort(jnp.concatenate(inner, -1), -1)
+    nodes, weights = (jnp.asarray(a) for a in _PANEL)
+    half = (breaks[..., 1:] - breaks[..., :-1])[..., None] / 2.0
+    middle = (breaks[..., 1:] + breaks[..., :-1])[..., None] / 2.0
+    u = middle + half * nodes
+    density = jnp.exp(-u * u / 2.0) / math.sqrt(2.0 * math.pi) * half * weights
+    z = deviation[..., None] * u
+    if not slope:
+        return jnp.sum(s(z) * density, (-2, -1))
+    mean = jnp.sum(s(z) * u * density, (-2, -1))
+    at_zero = jax.grad(s)(jnp.zeros((), mean.dtype))
+    return jnp.where(deviation[..., 0] > 0, mean / safe[..., 0], at_zero)
+
+
+def _quadrature(s: ScalarFunction, qa: Any, qb: Any, k: Any, order: int) -> Any:
+    """Pairs with kinks that have no closed form, one by one and exactly."""
+    if any(isinstance(a, jax.core.Tracer) for a in (qa, qb, k)):  # pyright: ignore[reportAttributeAccessIssue]
+        raise UnsupportedError(
+            f"Kernels of {s.name} can't be differentiated.",
+            cause="its means over pairs are computed by quadrature between kinks",
+            suggestion="relu, leaky_relu, abs, gelu, or any smooth activation",
+        )
+    shape = np.broadcast_shapes(np.shape(qa), np.shape(qb), np.shape(k))
+    a, b, c = (np.broadcast_to(np.asarray(v, np.float64), shape).ravel() for v in (qa, qb, k))
+    triples, back = np.unique(np.stack([a, b, c], -1), axis=0, return_inverse=True)
+    if len(triples) > _MOST_PAIRS:
+        raise UnsupportedError(
+            f"The kernel of {s.name} on this many pairs takes too long.",
+            received=f"{len(triples):,} different pairs of preactivations",
+            needed=f"at most {_MOST_PAIRS:,}: each is a quadrature of its own, between kinks",
+            suggestion="fewer inputs, or an activation with a closed form or without kinks",
+        )
+    a, b, c = triples.T
+    values = np.empty(len(triples))
+    for start in range(0, len(triples), 256):
+        part = slice(start, start + 256)
+        values[part] = _block(s, a[part], b[part], c[part], order)
+    return jnp.asarray(values[back.reshape(-1)].reshape(shape))
+
+
+def _block(
+    s: ScalarFunction, a: np.ndarray, b: np.ndarray, c: np.ndarray, order: int
+) -> np.ndarray:
+    size = len(a)
+    c = np.clip(c, -np.sqrt(a * b), np.sqrt(a * b))
+    matrix = np.diag(np.concatenate([a, b]))
+    rows = np.arange(size)
+    matrix[rows, size + rows] = matrix[size + rows, rows] = c
+    cov = Covariance.from_matrix(matrix)
+
+    def integrand(z: np.ndarray) -> list[np.ndarray]:
+        f = s.derivatives(z[:, :2], order)[order]
+        return [f[:, 0] * f[:, 1]]
+
+    return pair_means(s, cov, (rows, size + rows), integrand, 1e-12).value[0]

@@ -1,0 +1,219 @@
+"""Large sets of inputs, block by block: memory, symmetry, repeated draws."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from whydeep.errors import InputError
+from whydeep.network import Network
+from whydeep.progress import progress_bar
+from whydeep.theory.infinite._plan import FRESH, Plan, plan
+from whydeep.theory.infinite._propagate import CROSS, Propagation
+
+__all__ = ["Found", "propagate", "propagate_traced"]
+
+_REPEATS = 8  # independent sets of draws, whose scatter is the standard error
+_BLOCK_BYTES = 256 << 20
+_ARRAYS_AT_ONCE = 6  # alive while one layer is computed
+
+
+@dataclass
+class Found:
+    """Kernels with their errors, `layers` by number."""
+
+    nngp: np.ndarray
+    ntk: np.ndarray | None
+    error: float = 0.0
+    nngp_stderr: np.ndarray | None = None
+    ntk_stderr: np.ndarray | None = None
+    layers: dict[int, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
+
+
+def propagate_traced(
+    network: Network, x1: Any, x2: Any, *, draws: int, seed: int
+) -> tuple[Any, Any]:
+    """C and T of the output as traced arrays, in one block, in the precision JAX is set to."""
+    left = jnp.asarray(x1)
+    right = left if x2 is None else jnp.asarray(x2)
+    steps = plan(network, left.shape[1:])
+    run = Propagation(steps, (left, right), _same(left, right, x2 is None), seed, draws)
+    return _shaped(steps, *run.output(steps.step_of_node[-1], CROSS))
+
+
+def propagate(
+    network: Network,
+    x1: np.ndarray,
+    x2: np.ndarray | None,
+    *,
+    ntk: bool,
+    dtype: str,
+    every: bool,
+    tile: int | None,
+    draws: int,
+    seed: int,
+) -> Found:
+    """Kernels of all pairs of inputs, block by block, upper half only where it is symmetric."""
+    weighted = [n for n, node in enumerate(network.nodes) if isinstance(node.layer, FRESH)]
+    steps = plan(network, x1.shape[1:])
+    sizes = len(x1), len(x1 if x2 is None else x2)
+    side = _tile(steps, sizes, tile, np.dtype(dtype).itemsize)
+    _check_memory(steps, sizes, side, np.dtype(dtype).itemsize)
+    wide = dtype == "float64"
+    blocks = list(_blocks(sizes, side, symmetric=x2 is None))
+    repeats = _REPEATS if steps.sampled else 1
+    results = []
+    with jax.enable_x64(wide), progress_bar("kernels", len(blocks) * repeats) as advance:
+        for repeat in range(repeats):
+            whole = _Whole(sizes, dtype)
+            for rows, columns in blocks:
+                right = x1 if x2 is None else x2
+                pair = _cast(x1[rows], dtype), _cast(right[columns], dtype)
+                same = _same(*pair, x2 is None and rows == columns)
+                run = Propagation(
+                    steps, pair, same, seed * _REPEATS + repeat, max(draws // repeats, 1)
+                )
+                out = {0: _shaped(steps, *run.output(steps.step_of_node[-1], CROSS))}
+                if every:
+                    for number, node in enumerate(weighted, start=1):
+                        out[number] = _at_equal_positions(steps, run, steps.step_of_node[node])
+                whole.put(rows, columns, out, mirror=x2 is None and rows != columns, ntk=ntk)
+                whole.error = max(whole.error, run.error)
+                advance()
+            results.append(whole)
+    return _gathered(results, ntk=ntk)
+
+
+def _cast(x: np.ndarray, dtype: str) -> Any:
+    return jnp.asarray(x if x.dtype.kind in "iu" else x.astype(dtype))
+
+
+def _same(left: Any, right: Any, symmetric: bool) -> Any:  # noqa: FBT001
+    shape = (len(left), len(right))
+    return jnp.eye(*shape, dtype=bool) if symmetric else jnp.zeros(shape, dtype=bool)
+
+
+class _Whole:
+    """The kernels of all pairs, filled block by block; 0 is the output, 1 ... are layers."""
+
+    def __init__(self, sizes: tuple[int, int], dtype: str) -> None:
+        self.sizes, self.dtype, self.error = sizes, dtype, 0.0
+        self.arrays: dict[int, list[np.ndarray]] = {}
+
+    def put(
+        self, rows: slice, columns: slice, out: dict[int, tuple[Any, Any]], *, mirror: bool,
+        ntk: bool,
+    ) -> None:  # fmt: skip
+        for number, both in out.items():
+            wanted = both if ntk else both[:1]
+            if number not in self.arrays:
+                self.arrays[number] = [
+                    np.empty((*self.sizes, *v.shape[2:]), self.dtype) for v in wanted
+                ]
+            for array, value in zip(self.arrays[number], wanted, strict=True):
+                block = np.asarray(value)
+                array[rows, columns] = block
+                if mirror:
+                    inner = (block.ndim - 2) // 2
+                    axes = list(range(2, block.ndim))
+                    swapped = axes[inner:] + axes[:inner] if block.ndim % 2 == 0 else axes
+                    if number:  # equal positions: nothing to swap
+                        swapped = axes
+                    array[columns, rows] = block.transpose(1, 0, *swapped)
+
+
+def _gathered(results: list[_Whole], *, ntk: bool) -> Found:
+    """The mean of independent repeats, and its standard error."""
+    first = results[0].arrays
+    means, errors = {}, {}
+    for number in first:
+        stacks = [np.stack([r.arrays[number][k] for r in results]) for k in range(1 + ntk)]
+        means[number] = [s.mean(0) for s in stacks]
+        errors[number] = [s.std(0, ddof=1) / math.sqrt(len(s)) for s in stacks if len(s) > 1]
+    drawn = errors[0] or [None, None]
+    layers = {n: (m[0], m[1] if ntk else None) for n, m in means.items() if n}
+    error = max(r.error for r in results) + _rounding(results[0])
+    return Found(
+        means[0][0], means[0][1] if ntk else None, error,
+        drawn[0], drawn[1] if ntk else None, layers,
+    )  # fmt: skip
+
+
+def _rounding(whole: _Whole) -> float:
+    return 64.0 * float(np.finfo(whole.dtype).eps)
+
+
+def _shaped(steps: Plan, c: Any, t: Any) -> tuple[Any, Any]:
+    step = steps.steps[steps.step_of_node[-1]]
+    t = jnp.zeros_like(c) if t is None else t
+    if step.flat or step.count == 1:
+        return c.reshape(c.shape[:2]), t.reshape(t.shape[:2])
+    shape = (*c.shape[:2], *step.positions, *step.positions)
+    return c.reshape(shape), t.reshape(shape)
+
+
+def _at_equal_positions(steps: Plan, run: Propagation, i: int) -> tuple[Any, Any]:
+    step = steps.steps[i]
+    c, t = (f(i, i, CROSS, full=False) for f in (run.second, run.tangent))
+    t = jnp.zeros_like(c) if t is None else t
+    shape = (*c.shape[:2], *step.positions)
+    return c.reshape(shape), t.reshape(shape)
+
+
+def _blocks(sizes: tuple[int, int], side: int, *, symmetric: bool) -> Iterator[tuple[slice, slice]]:
+    rows, columns = (
+        [slice(start, min(start + side, size)) for start in range(0, size, side)] for size in sizes
+    )
+    for r, c in itertools.product(rows, columns):
+        if not symmetric or r.start <= c.start:
+            yield r, c
+
+
+def _bytes_per_pair(steps: Plan, itemsize: int) -> int:
+    largest = max(s.count**2 if s.full else s.count for s in steps.steps)
+    return largest * itemsize * _ARRAYS_AT_ONCE
+
+
+def _tile(steps: Plan, sizes: tuple[int, int], tile: int | None, itemsize: int) -> int:
+    most = max(1, *sizes)
+    if tile is not None:
+        return min(tile, most)
+    fits = math.isqrt(max(1, _BLOCK_BYTES // _bytes_per_pair(steps, itemsize)))
+    return min(max(fits, 1), most)
+
+
+def _check_memory(steps: Plan, sizes: tuple[int, int], side: int, itemsize: int) -> None:
+    """Refuse before an allocation that can't fit."""
+    last = steps.steps[steps.step_of_node[-1]]
+    entries = 1 if last.flat else last.count**2
+    results = 2 * sizes[0] * sizes[1] * entries * itemsize
+    working = side**2 * _bytes_per_pair(steps, itemsize) * len(steps.steps) // 4
+    there = _available()
+    if results + working <= there:
+        return
+    raise InputError(
+        "These kernels do not fit into memory.",
+        received=f"{sizes[0]:,} x {sizes[1]:,} inputs: {results / 2**30:.1f} GiB of results and "
+        f"{working / 2**30:.1f} GiB of work",
+        needed=f"less than the {there / 2**30:.1f} GiB that are free",
+        suggestion='fewer inputs at a time, a smaller tile=, dtype="float32", or smaller images',
+    )
+
+
+def _available() -> int:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) << 10
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError, AttributeError):
+        return 1 << 62  # unknown: let the system say

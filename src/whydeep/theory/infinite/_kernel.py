@@ -1,0 +1,197 @@
+"""The front door of infinite width: kernels of any network that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from whydeep.data import check_inputs
+from whydeep.errors import InputError
+from whydeep.network import DotProductAttention, Dropout, Network, check_whole, is_traced
+from whydeep.theory.infinite._blocks import propagate, propagate_traced
+from whydeep.theory.infinite._fast_paths import fast_kernels
+
+__all__ = ["Kernel", "kernel"]
+
+_FEWEST_DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Kernels of a network at infinite width.
+
+    Args:
+        nngp: (N1, N2), the covariance of an output over networks; (N1, N2, *positions,
+            *positions) where the output has positions. Under "mup" the output itself vanishes at
+            infinite width: this is what it would be with its weights 1/sqrt(fan-in) large.
+        ntk: the tangent kernel at initialisation, likewise; None where it was not asked for.
+        error: estimated largest numerical error, relative to sqrt(K(a, a) K(b, b)).
+        nngp_stderr: standard errors, where a part is known from draws only; else None.
+        ntk_stderr: likewise.
+        assumptions: what the numbers rest on, in words.
+        layers: where asked for, the kernels of every layer's preactivations at equal positions,
+            (N1, N2, *positions), by number 1, 2, ...
+    """
+
+    nngp: Any
+    ntk: Any
+    error: float = 0.0
+    nngp_stderr: np.ndarray | None = None
+    ntk_stderr: np.ndarray | None = None
+    assumptions: tuple[str, ...] = ()
+    layers: Mapping[int, Kernel] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, np.shape(self.nngp)))
+        drawn = "" if self.nngp_stderr is None else ", partly from draws"
+        return f"<kernel {shape}, relative error {self.error:.0e}{drawn}>"
+
+
+def kernel(
+    network: Network,
+    x1: Any,
+    x2: Any = None,
+    *,
+    ntk: bool = True,
+    dtype: str = "float64",
+    layers: str = "output",
+    tile: int | None = None,
+    draws: int = 8192,
+    seed: int = 0,
+) -> Kernel:
+    """NNGP and tangent kernel of a network at infinite width.
+
+    A layer with fresh weights makes ``K' = C_b + C_W <K>`` and ``Theta' = lambda_b + lambda_W <K>
+    + C_W <Theta>``; a nonlinearity s of a Gaussian makes ``K' = <s s>``, ``Theta' = <s' s'>
+    Theta``; all other layers follow from these (``whydeep.theory.infinite``).
+
+    Args:
+        network: of any builder, combinator or importer.
+        x1: inputs (N1, *positions, channels); whole numbers (N1, T) where they are tokens.
+        x2: inputs (N2, ...); x1 again unless given. With x2 None, an input paired with itself is
+            one input: it shares its dropout mask, and symmetric halves are computed once.
+        ntk: whether the tangent kernel is wanted.
+        dtype: "float64", or "float32" for half the time and memory.
+        layers: "output", or "all" for the kernels of every layer's preactivations too.
+        tile: how many inputs are worked on at once, against as many: bounds working memory.
+        draws: where a law is known from draws only (softmax attention, max pooling, a nonlinearity
+            of several Gaussians), how many.
+        seed: of those draws.
+
+    Raises:
+        InputError: bad inputs or numbers, or more memory needed than there is.
+        UnsupportedError: a layer has no infinite-width limit where it stands.
+
+    Accuracy: ``error`` says; about 1e-12 in float64 and 1e-6 in float32, where nothing is drawn.
+    Differentiable: under ``jax.grad`` and its like in inputs, ``weight_var`` and ``bias_var``,
+    in the precision JAX is set to. Where relu's tangent kernel has a cusp, at coincident inputs,
+    the subgradient is 0.
+
+    Cost: fully connected, one product of all pairs of inputs and a map that does not grow with
+    depth; otherwise each layer costs N1 N2 P numbers, or N1 N2 P^2 below a layer that mixes P
+    positions.
+
+    Source: Neal 1996; Lee et al. 2018; Jacot, Gabriel and Hongler 2018; Yang 2019 and 2020.
+
+    Example:
+        >>> import numpy as np
+        >>> from whydeep.network import mlp
+        >>> found = kernel(mlp(1, 64, "relu"), np.eye(2))
+        >>> found.nngp.round(4)
+        array([[0.5   , 0.1592],
+               [0.1592, 0.5   ]])
+    """
+    if is_traced(x1) or is_traced(x2) or _has_traced(network):
+        if layers != "output":
+            raise InputError("Layers can't be asked for under jax.grad.", received=f"{layers=}")
+        nngp, tangent = propagate_traced(network, x1, x2, draws=draws, seed=seed)
+        return Kernel(nngp, tangent if ntk else None, assumptions=_assumptions(network))
+    _check_choices(dtype, layers)
+    draws = check_whole("draws", draws, least=_FEWEST_DRAWS)
+    seed = check_whole("seed", seed, least=0)
+    tile = None if tile is None else check_whole("tile", tile)
+    left = _checked(network, x1, "x1")
+    right = None if x2 is None else _checked(network, x2, "x2")
+    if right is not None and right.shape[1:] != left.shape[1:]:
+        raise InputError(
+            "x1 and x2 are inputs of different shapes.",
+            received=f"{left.shape[1:]} and {right.shape[1:]}",
+        )
+    if layers == "output":
+        fast = fast_kernels(network, left, right, ntk=ntk, dtype=dtype, tile=tile)
+        if fast is not None:
+            return Kernel(*fast, assumptions=_assumptions(network))
+    found = propagate(
+        network, left, right, ntk=ntk, dtype=dtype, every=layers == "all", tile=tile,
+        draws=draws, seed=seed,
+    )  # fmt: skip
+    inner = {n: Kernel(k, t, found.error) for n, (k, t) in found.layers.items()}
+    return Kernel(
+        found.nngp, found.ntk, found.error, found.nngp_stderr, found.ntk_stderr,
+        _assumptions(network, drawn=found.nngp_stderr is not None), MappingProxyType(inner),
+    )  # fmt: skip
+
+
+def _has_traced(network: Network) -> bool:
+    return any(is_traced(value) for layer in network.layers for value in vars(layer).values())
+
+
+def _check_choices(dtype: str, layers: str) -> None:
+    for name, value, allowed in (
+        ("dtype", dtype, ("float64", "float32")), ("layers", layers, ("output", "all")),
+    ):  # fmt: skip
+        if value not in allowed:
+            raise InputError(
+                f"There is no {name} of this name.",
+                received=f"{name}={value!r}",
+                needed=" or ".join(map(repr, allowed)),
+            )
+
+
+def _checked(network: Network, x: Any, name: str) -> np.ndarray:
+    """Inputs as an array: finite float64 numbers, or whole numbers for an embedding."""
+    array = np.asarray(x)
+    if array.ndim < 2:
+        needed = "(inputs, T) whole numbers" if network.takes_tokens else "(inputs, *dims)"
+        raise InputError(f"{name} is not a set of inputs.", received=f"shape {array.shape}",
+                         needed=needed)  # fmt: skip
+    if array.size == 0:
+        if array.shape[0] == 0 and all(array.shape[1:]):
+            return array.astype(np.float64)
+        raise InputError(f"{name} is empty.", received=f"shape {array.shape}")
+    if network.takes_tokens:
+        if array.dtype.kind not in "iu" or array.min() < 0:
+            raise InputError(
+                f"{name} are not tokens.",
+                received=f"{array.dtype}, smallest {array.min()}",
+                needed="whole numbers >= 0: the network begins with an embedding",
+            )
+        return array
+    if array.dtype == object or array.ndim == 2:
+        return check_inputs(x, name=name)
+    return check_inputs(array.reshape(len(array), -1), name=name).reshape(array.shape)
+
+
+def _assumptions(network: Network, *, drawn: bool = False) -> tuple[str, ...]:
+
+    kinds = {type(layer) for layer in network.layers}
+    said = ["all hidden widths are infinite", "weights are independent, of zero mean"]
+    if DotProductAttention in kinds:
+        said.append(
+            "heads grow without bound; with a fixed number this is the mean of the kernel, which "
+            "then fluctuates from network to network"
+        )
+    if Dropout in kinds:
+        said.append("dropout draws a mask for every input, as in training")
+    if any(getattr(layer, "parameterization", "") == "mup" for layer in network.layers):
+        said.append(
+            "mup: the tangent kernel is that of the first step and changes in training; the "
+            "nngp is the hidden one, the output itself vanishes like 1/width"
+        )
+    if drawn:
+        said.append("a part is a mean over draws: see the standard errors")
+    return tuple(said)

@@ -1,0 +1,228 @@
+"""Kernels and tangent kernels of any network at infinite width, step by step.
+
+For steps i and j, inputs a and b, positions p and q, channels alike:
+
+    C(i, j) = E[v_i(a, p) v_j(b, q)]                           second moment of the values
+    T(i, j) = sum over parameters E[dv_i(a, p) dv_j(b, q)]     tangent kernel, rates included
+    M(i)    = E[v_i(a, p)]                                     mean
+
+Values whose sources differ are independent: C = M M, T = 0. All others are reduced to earlier
+steps by a rule: of fresh weights, of a linear map, of a function of one Gaussian, of a product of
+independent values, of attention, of recurrence; or, where the law is of several Gaussians, by
+draws (Yang 2019 and 2020, Tensor Programs I and II).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from whydeep.errors import UnsupportedError
+from whydeep.gaussian import series_length
+from whydeep.network import DotProductAttention, Product, Recurrent, Sum, is_traced
+from whydeep.theory.infinite._attention import attention_kernels
+from whydeep.theory.infinite._fresh import fresh_kernels, joined_kernels
+from whydeep.theory.infinite._functions import IDENTITY
+from whydeep.theory.infinite._known import gram, known_values
+from whydeep.theory.infinite._linear import is_linear, linear_kernel
+from whydeep.theory.infinite._moments import affine_of, mean_of
+from whydeep.theory.infinite._nonlinear import function_kernel, product_against, product_kernel
+from whydeep.theory.infinite._plan import FRESH, Plan, Step, own_rates
+from whydeep.theory.infinite._recurrent import recurrent_kernels
+from whydeep.theory.infinite._sampled import sampled_kernels
+
+__all__ = ["CROSS", "SELF", "Propagation", "Side"]
+
+_SERIES = 1e-13
+
+
+@dataclass(frozen=True)
+class Side:
+    """Which inputs are paired: all of x1 with all of x2 (A, B), or each with itself (A,)."""
+
+    left: int
+    right: int
+    pairs: int
+
+    def spread(self, value: Any, *, right: bool, full: bool) -> Any:
+        """A quantity (A, P) of one input, to broadcast against (pairs..., P[, Q])."""
+        if full:
+            value = value[:, None, :] if right else value[:, :, None]
+        if self.pairs == 2:
+            value = value[None] if right else value[:, None]
+        return value
+
+
+CROSS = Side(0, 1, 2)
+SELF = (Side(0, 0, 1), Side(1, 1, 1))
+
+
+@dataclass
+class Propagation:
+    """The kernels of one block of inputs against another, computed when first asked for.
+
+    Args:
+        plan: of the network.
+        inputs: x1 and x2, (A, *dims) and (B, *dims).
+        same: (A, B), whether a and b are one and the same input, so that they share dropout masks.
+        seed: of the draws, where a law is known from draws only.
+        draws: how many.
+    """
+
+    plan: Plan
+    inputs: tuple[Any, Any]
+    same: Any
+    seed: int = 0
+    draws: int = 1024
+    error: float = 0.0
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def second(self, i: int, j: int, side: Side, *, full: bool) -> Any:
+        """C(i, j): (pairs..., P, Q), or (pairs..., P) for equal positions."""
+        return self.asked("second", i, j, side, full=full)
+
+    def tangent(self, i: int, j: int, side: Side, *, full: bool) -> Any:
+        """T(i, j), likewise; None where it is zero."""
+        return self.asked("tangent", i, j, side, full=full)
+
+    def variance(self, i: int, which: int) -> Any:
+        """C(i, i) of equal inputs and positions: (A, P)."""
+        return self.second(i, i, SELF[which], full=False)
+
+    def mean(self, i: int, which: int) -> Any:
+        """M(i): (A, P)."""
+        return self._once(("mean", i, which), lambda: mean_of(self, i, which))
+
+    def data(self, i: int, which: int) -> Any:
+        """The values themselves, (A or 1, P, channels), of a step that has no weights below."""
+        return self._once(("data", i, which), lambda: known_values(self, i, which))
+
+    def affine(self, step: Step, which: int) -> tuple[Any, Any]:
+        """Scale and shift (A, P) of a norm or an affine map; None for no shift."""
+        return self._once(("affine", id(step), which), lambda: affine_of(self, step, which))
+
+    def joined(self, i: int, side: Side, *, full: bool) -> tuple[Any, Any]:
+        """C and T of values side by side, as the next layer's weights see them."""
+        return joined_kernels(self, i, side, full=full)
+
+    def output(self, i: int, side: Side) -> tuple[Any, Any]:
+        """C and T of a step as a reader sees them: positions that were flattened are averaged."""
+        step = self.plan.steps[i]
+        full = step.full and not step.flat
+        c, t = self.second(i, i, side, full=full), self.tangent(i, i, side, full=full)
+        if step.flat:
+            c, t = (None if v is None else v.mean(-1, keepdims=True) for v in (c, t))
+        return c, t
+
+    def series(self, function: Any, variances: tuple[Any, ...]) -> int | None:
+        """The length of the series for these variances; its error is added up."""
+        if any(is_traced(q) for q in variances):
+            return None
+        q = np.concatenate([np.asarray(v).ravel() for v in variances])
+        length, error = series_length(function, q, _SERIES)
+        self.error += error
+        return length
+
+    def pairs(self, side: Side) -> tuple[int, ...]:
+        """How many inputs are paired."""
+        sizes = (len(self.inputs[side.left]), len(self.inputs[side.right]))
+        return sizes if side.pairs == 2 else sizes[:1]
+
+    def self_of(self, which: int) -> Side:
+        """Each of the inputs x1 (0) or x2 (1) paired with itself."""
+        return SELF[which]
+
+    def like_self(self, i: int, side: Side, c: Any, t: Any) -> tuple[Any, Any]:
+        """C and T from draws, where a pair is one input twice replaced by that input's own."""
+        if side.pairs == 1:
+            return c, t
+        same = self.same[..., None, None]
+        own_c = self.second(i, i, SELF[0], full=True)[:, None]
+        own_t = self.tangent(i, i, SELF[0], full=True)[:, None]
+        return jnp.where(same, own_c, c), jnp.where(same, own_t, t)
+
+    # -- how a kernel is found ------------------------------------------------------------------
+
+    def _once(self, key: Any, make: Any) -> Any:
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]
+
+    def asked(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
+        """`second` or `tangent`, remembered."""
+        return self._once(
+            (kind, i, j, side, full), lambda: self._found(kind, i, j, side, full=full)
+        )
+
+    def _found(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
+        one, two = self.plan.steps[i], self.plan.steps[j]
+        if full and one.count == two.count == 1:
+            value = self.asked(kind, i, j, side, full=False)
+            return None if value is None else value[..., None]
+        known = self.memo.get((kind, i, j, side, True))
+        if known is not None:
+            return jnp.diagonal(known, axis1=-2, axis2=-1)
+        if not one.sources & two.sources:
+            if kind == "tangent" and not (i == j and own_rates(one.layer) != (0.0, 0.0)):
+                return None
+            if kind == "second" and (one.sources or two.sources):
+                left = side.spread(self.mean(i, side.left), right=False, full=full)
+                return left * side.spread(self.mean(j, side.right), right=True, full=full)
+        if one.data and two.data:
+            return gram(self.data(i, side.left), self.data(j, side.right), side, full=full)
+        return self._by_rule(kind, i, j, side, full=full)
+
+    def _by_rule(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
+        one, two = self.plan.steps[i], self.plan.steps[j]
+        which = int(kind == "tangent")
+        if one.sampled or two.sampled:
+            return self._from_full(sampled_kernels, (i, j), side, full=full)[which]
+        if i == j and isinstance(one.layer, FRESH):
+            key = ("fresh", i, side, full)
+            return self._once(key, lambda: fresh_kernels(self, i, side, full=full))[which]
+        if i == j and isinstance(one.layer, DotProductAttention | Recurrent):
+            attends = isinstance(one.layer, DotProductAttention)
+            rule = attention_kernels if attends else recurrent_kernels
+            return self._from_full(rule, (i,), side, full=full)[which]
+        return self._reduced(kind, i, j, side, full=full)
+
+    def _reduced(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
+        """By what the steps are functions of."""
+        one, two = self.plan.steps[i], self.plan.steps[j]
+        if i == j and isinstance(one.layer, Product) and one.unary is None:
+            return product_kernel(self, kind, i, side, full=full)
+        if i != j or not _composite(self.plan, one):
+            if is_linear(one) and (i >= j or not is_linear(two)):
+                return linear_kernel(self, kind, i, j, side, full=full, right=False)
+            if is_linear(two):
+                return linear_kernel(self, kind, i, j, side, full=full, right=True)
+        if one.unary is not None and two.unary is not None:
+            return function_kernel(self, kind, one.unary, two.unary, side, full=full)
+        for step, right in ((one, False), (two, True)):
+            if isinstance(step.layer, Product) and step.unary is None:
+                return product_against(self, kind, i, j, side, full=full, right=right)
+        raise UnsupportedError(
+            "The covariance of two values of this network has no rule.",
+            received=f"{one.described} and {two.described}",
+            cause="they depend on the same weights in different ways",
+        )
+
+    def _from_full(
+        self, rule: Any, steps: tuple[int, ...], side: Side, *, full: bool
+    ) -> tuple[Any, Any]:
+        """Rules that give all positions at once."""
+        c, t = self._once((rule, *steps, side), lambda: rule(self, *steps, side))
+        if full:
+            return c, t
+        return jnp.diagonal(c, axis1=-2, axis2=-1), jnp.diagonal(t, axis1=-2, axis2=-1)
+
+
+def _composite(plan: Plan, step: Step) -> bool:
+    """Whether it is best taken as one function of its Gaussian, not as a sum of several."""
+    if step.unary is None or step.gaussian or not isinstance(step.layer, Sum):
+        return False
+    functions = {known[1] for k in step.inputs if (known := plan.steps[k].unary)}
+    return isinstance(step.layer, Product) or len(functions - {IDENTITY}) > 1
