@@ -16,9 +16,11 @@ from scipy import stats
 
 import whydeep.network as nw
 from tests.support import require
+from whydeep.activations import get
 from whydeep.ensemble import apply_network, draw_parameters, learning_rates, node_values
 from whydeep.ensemble._draw import LAWS, parameters_of
 from whydeep.errors import InputError, UnsupportedError
+from whydeep.network._layers import Array
 
 torch = require("torch")
 F = torch.nn.functional
@@ -234,6 +236,9 @@ def test_norms_are_torchs():
     t = torch.tensor(x)
     equal(run(nw.LayerNorm(0.1), x)[0], F.layer_norm(t, (6,), eps=0.1).numpy())
     equal(run(nw.LayerNorm(0.1, over="all"), x)[0], F.layer_norm(t, (4, 5, 6), eps=0.1).numpy())
+    rows, own = run(nw.LayerNorm(0.1, over=(1,)), x)
+    equal(rows, F.layer_norm(t, (5, 6), eps=0.1).numpy())
+    assert own[0]["scale"].shape == (1, 5, 6)
     equal(run(nw.RMSNorm(0.1), x)[0], F.rms_norm(t, (6,), eps=0.1).numpy())
     equal(run(nw.GroupNorm(0.1, groups=3), x)[0], last(F.group_norm(first(x), 3, eps=0.1)))
     y = run(nw.BatchNorm(0.1, mean=0.5, var=2.0, scale=1.5, shift=-1.0), x)[0]
@@ -263,6 +268,14 @@ def test_attention_is_torchs(causal, softmax, scaling):
     equal(y, out.numpy().transpose(0, 2, 1, 3).reshape(3, 5, 8))
 
 
+def test_a_function_of_the_logits():
+    core = nw.DotProductAttention(1, "1/d", softmax=False, function=get("relu"))
+    nodes = [nw.Node(nw.Affine(), (nw.INPUT,)) for _ in range(3)]
+    x = RNG.normal(size=(2, 4, 3))
+    y, _ = run(nw.Network((*nodes, nw.Node(core, (0, 1, 2)))), x)
+    equal(y, np.maximum(x @ x.transpose(0, 2, 1) / 3, 0) @ x)
+
+
 def test_recurrence_is_torchs():
     x = RNG.normal(size=(2, 5, 3))
     y, (own,) = run(nw.Recurrent(4, "tanh", 1.5, 2.0, 0.3), x)
@@ -284,6 +297,11 @@ def test_embeddings():
     assert net.takes_tokens
     with pytest.raises(InputError, match="whole numbers"):
         run(net, tokens + 0.5)
+    covariance = np.array([[2.0, 1.0], [1.0, 1.0]])
+    layer = nw.PositionalEmbedding((2,), 4, covariance=Array(covariance))
+    y, own = run(nw.Add(nw.Affine(0.0), layer), RNG.normal(size=(3, 2, 4)))
+    root = np.linalg.lstsq(own[1]["table"].T, y[0].T, rcond=None)[0].T  # y = root @ table
+    equal(root @ root.T, covariance)
 
 
 def test_dropout_keeps_the_mean_and_masks_every_input_alone():

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from whydeep.ensemble._sequences import attention, embedding, recurrent
+from whydeep.ensemble._sequences import attention, embedding, positional_embedding, recurrent
 from whydeep.ensemble._windows import (
     avg_pool,
     conv,
@@ -189,7 +189,9 @@ def _join(layer: Join, own: Own, values: Values, key: Any) -> Any:
 def _layer_norm(layer: LayerNorm, own: Own, values: Values, key: Any) -> Any:
     del key
     x = values[0]
-    axes = -1 if layer.over == "channels" else tuple(range(1, x.ndim))
+    every = range(x.ndim - 2)
+    over = {"channels": (), "all": every}[layer.over] if isinstance(layer.over, str) else layer.over
+    axes = (*(1 + axis for axis in over), -1)
     return own["scale"] * _standardised(x, axes, layer.eps) + own["shift"]
 
 
@@ -257,9 +259,7 @@ _RULES: dict[type, Callable[[Any, Own, Values, Any], Any]] = {
     LayerNorm: _layer_norm,
     MaxPool: _plain(max_pool),
     Mix: _mix,
-    PositionalEmbedding: lambda _layer, own, values, _key: jnp.broadcast_to(
-        own["table"], (len(values[0]), *own["table"].shape)
-    ),
+    PositionalEmbedding: _weighted(positional_embedding),
     Product: _combined(jnp.multiply),
     RMSNorm: _rms_norm,
     Recurrent: _weighted(recurrent),

@@ -218,8 +218,12 @@ def _norm(
     layer: LayerNorm | RMSNorm | GroupNorm | BatchNorm, before: Shape, after: Shape
 ) -> dict[str, Parameter]:
     del before
-    whole = isinstance(layer, LayerNorm) and layer.over == "all"
-    shape = (*after.positions, after.channels) if whole else (after.channels,)
+    over: tuple[int, ...] = ()
+    if isinstance(layer, LayerNorm) and layer.over != "channels":
+        every = tuple(range(len(after.positions)))
+        over = every if isinstance(layer.over, str) else layer.over
+    kept = [n if axis in over else 1 for axis, n in enumerate(after.positions)]
+    shape = (*kept, after.channels) if over else (after.channels,)
     scale, shift = (layer.scale, layer.shift) if isinstance(layer, BatchNorm) else (1.0, 0.0)
     return {
         "scale": Parameter(shape, 0.0, layer.scale_lr, scale),

@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from whydeep.errors import InputError
-from whydeep.network import DotProductAttention, Embedding, Recurrent
+from whydeep.network import DotProductAttention, Embedding, PositionalEmbedding, Recurrent
 
-__all__ = ["attention", "embedding", "recurrent"]
+__all__ = ["attention", "embedding", "positional_embedding", "recurrent"]
 
 
 def embedding(layer: Embedding, parameters: dict[str, Any], tokens: Any) -> Any:
@@ -26,8 +27,19 @@ def embedding(layer: Embedding, parameters: dict[str, Any], tokens: Any) -> Any:
     return jnp.take(parameters["table"], tokens, axis=0)
 
 
+def positional_embedding(layer: PositionalEmbedding, parameters: dict[str, Any], x: Any) -> Any:
+    """The same numbers for every input: independent ones, or a root of their covariance times."""
+    table = parameters["table"]
+    if layer.covariance is not None:
+        values, vectors = np.linalg.eigh(layer.covariance.values)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        mixed = jnp.asarray(root, table.dtype) @ table.reshape(len(root), -1)
+        table = mixed.reshape(table.shape)
+    return jnp.broadcast_to(table, (len(x), *table.shape))
+
+
 def attention(layer: DotProductAttention, query: Any, key: Any, value: Any) -> Any:
-    """``out(p) = sum_r A(p, r) v(r)``, A the softmax of ``scale q(p) . k(r)`` or the logits."""
+    """``out(p) = sum_r A(p, r) v(r)``, A made of logits ``scale q(p) . k(r)``."""
     positions, channels = query.shape[1:-1], value.shape[-1]
 
     def split(x: Any) -> Any:  # (N, positions, heads, channels of a head)
@@ -37,6 +49,8 @@ def attention(layer: DotProductAttention, query: Any, key: Any, value: Any) -> A
     size = q.shape[-1]
     scale = 1.0 / size if layer.scaling == "1/d" else 1.0 / math.sqrt(size)
     logits = scale * jnp.einsum("nphd,nrhd->nhpr", q, k)
+    if layer.function is not None and not layer.softmax:
+        logits = layer.function(logits)
     if layer.causal:
         seen = jnp.tril(jnp.ones(logits.shape[-2:], bool))
         logits = jnp.where(seen, logits, -jnp.inf if layer.softmax else 0.0)
