@@ -1,0 +1,102 @@
+"""The output kernels of a whole network as tables of the first correlation, for one variance.
+
+    K' = C_b + C_W <s s>        Theta' = lambda_b + lambda_W <s s> + C_W <s' s'> Theta
+
+are carried as K(1) - K(c) and Theta(1) - Theta(c), which are sums of positive terms.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from whydeep.theory.infinite._cosine_table import Sampled, Table, tabulate
+from whydeep.theory.infinite._dense_layers import layer_map
+from whydeep.theory.infinite._dense_stack import DenseStack
+from whydeep.theory.infinite._layer_maps import LayerMap
+
+__all__ = ["DeepTable", "deep_table"]
+
+_MOST_LAYERS_KEPT = 16
+
+
+@dataclass(frozen=True)
+class DeepTable:
+    """Both kernels of the output layer.
+
+    Args:
+        table: K and Theta by the correlation of the first preactivations.
+        kernel: K at c = 1.
+        tangent: Theta at c = 1.
+        error: of the layers' means as they reach the output, relative to those two, (2,).
+    """
+
+    table: Table
+    kernel: float
+    tangent: float
+    error: np.ndarray
+
+
+@functools.lru_cache(maxsize=_MOST_LAYERS_KEPT)
+def deep_table(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable | None:
+    """The table at first variance q, or None where means or functions are out of reach.
+
+    Args:
+        stack: of at least one hidden layer.
+        variance: q = C_b + C_W |x|^2 / n_0, above 0, the same for all inputs.
+        dtype: precision of the table.
+    """
+    maps: list[LayerMap] = []
+    kernels, tangents = [variance], [_first_tangent(stack, variance)]
+    errors = np.zeros(2)
+    terms = 64
+    for layer in range(1, len(stack.weight_var)):
+        if not (np.isfinite(kernels[-1]) and kernels[-1] > 0 and np.isfinite(tangents[-1])):
+            return None
+        same = maps[-1] if layer > 1 and kernels[-1] == kernels[-2] else None
+        found = same or layer_map(stack.activation, kernels[-1], terms)
+        if found is None:
+            return None
+        terms = found.terms
+        maps.append(found)
+        c_w, l_w = stack.weight_var[layer], stack.weight_lr[layer]
+        grown = c_w * found.slope_square
+        errors = grown * errors + found.error * np.array(
+            [c_w * found.square, l_w * found.square + grown * tangents[-1]]
+        )
+        kernels.append(stack.bias_var[layer] + c_w * found.square)
+        tangents.append(stack.bias_lr[layer] + l_w * found.square + grown * tangents[-1])
+    ends = kernels[-1], tangents[-1]
+    if not (np.all(np.isfinite(ends)) and ends[0] > 0):
+        return None
+
+    def sample(minus: np.ndarray, plus: np.ndarray) -> Sampled:
+        kernel_gap = variance * minus
+        tangent_gap = stack.weight_lr[0] / stack.weight_var[0] * kernel_gap
+        for layer, means in enumerate(maps, start=1):
+            c_w, l_w = stack.weight_var[layer], stack.weight_lr[layer]
+            apart, together, slope_gap = means.gaps(minus, plus)
+            below = tangents[layer - 1]
+            tangent_gap = l_w * apart / 2.0 + c_w * (
+                means.slope_square * tangent_gap + slope_gap * (below - tangent_gap)
+            )
+            kernel_gap = c_w * apart / 2.0
+            minus = kernel_gap / kernels[layer]
+            plus = (2.0 * stack.bias_var[layer] + c_w * together / 2.0) / kernels[layer]
+            near = minus <= plus
+            minus, plus = np.where(near, minus, 2.0 - plus), np.where(near, 2.0 - minus, plus)
+        gaps = np.stack([kernel_gap, tangent_gap])
+        return Sampled(np.array(ends)[:, None] - gaps, gaps)
+
+    table = tabulate(sample, ends, dtype)
+    if table is None:
+        return None
+    relative = errors / np.array([ends[0], ends[1] or 1.0])
+    return DeepTable(table, ends[0], ends[1], relative)
+
+
+def _first_tangent(stack: DenseStack, variance: float) -> float:
+    squares = (variance - stack.bias_var[0]) / stack.weight_var[0]  # |x|^2 / n_0
+    return stack.bias_lr[0] + stack.weight_lr[0] * squares
