@@ -13,6 +13,7 @@ from whydeep.network._convolution import Conv as Conv
 from whydeep.network._convolution import ConvLocal as ConvLocal
 from whydeep.network._convolution import ConvTranspose as ConvTranspose
 from whydeep.network._convolution import window_pads as window_pads
+from whydeep.network._jax_import import read_jax as read_jax
 from whydeep.network._join import Join as Join
 from whydeep.network._join import Product as Product
 from whydeep.network._join import Sum as Sum
