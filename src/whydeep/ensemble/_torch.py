@@ -1,0 +1,191 @@
+"""Kernels of a real PyTorch module, re-initialised by its own rule: what an import is checked by.
+
+Nothing of the description is used here but the laws of parameters that no class of ``torch.nn``
+draws: outputs and gradients are the module's own.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from whydeep.ensemble._samples import KernelSamples
+from whydeep.errors import InputError, UnsupportedError
+from whydeep.network import check_whole
+from whydeep.network._torch_init import Init, Law, read_laws, reinitialise, require_torch
+from whydeep.progress import progress_bar
+
+__all__ = ["measure_torch_kernels"]
+
+# Gradients of all outputs are held at once: this many numbers are eight gigabytes.
+_MOST_NUMBERS = 2**31
+
+
+def measure_torch_kernels(
+    module: Any,
+    x: Any,
+    *,
+    draws: int = 200,
+    ntk_draws: int | None = None,
+    seed: int = 0,
+    init: Init = None,
+    channel_axes: Sequence[int] = (-1,),
+) -> KernelSamples:
+    """Draw a PyTorch module again and again and measure its NNGP and tangent kernels.
+
+    Args:
+        module: a ``torch.nn.Module``; a copy is drawn, it stays as it is, and so does PyTorch's
+            random state. Each part is drawn by its ``reset_parameters``, parameters of other laws
+            (see `read_torch`) as normal numbers of the variance measured or given.
+        x: a tensor of inputs, (N, ...).
+        draws: for the NNGP kernel.
+        ntk_draws: for the tangent kernel, as many unless given; 0: none.
+        seed: makes everything reproducible, on the same kind of device.
+        init: how parameters are drawn, as for `read_torch`; a function is called at each draw.
+        channel_axes: which axes of the output hold channels; the others are positions.
+
+    Returns:
+        `KernelSamples` at the module's own width, (N, N), or (N, N, *positions, *positions): the
+        mean over channels of ``y(a) y(b)``, and the sum over trained parameters of ``dy(a) dy(b)``
+        (every one with rate 1) for one channel, another one at each draw.
+
+    Raises:
+        InputError: bad numbers; a module whose initialisation can't be told.
+        UnsupportedError: gradients that do not fit in memory; values that overflow.
+
+    Accuracy: unbiased. Cost: a forward pass a draw, and a backward pass for every input and
+    position of the output a draw of the tangent kernel.
+    """
+    torch = require_torch()
+    begin = time.perf_counter()
+    check_whole("draws", draws, least=2)
+    ntk_draws = draws if ntk_draws is None else check_whole("ntk_draws", ntk_draws, least=0)
+    check_whole("seed", seed, least=0)
+    laws = read_laws(module, init)
+    work = copy.deepcopy(module)
+    trained = [p for p in work.parameters() if p.requires_grad]
+    nngp: list[np.ndarray] = []
+    ntk: list[np.ndarray] = []
+    total = max(draws, ntk_draws)
+    with torch.random.fork_rng(devices=[]), progress_bar("drawing the module", total) as advance:
+        torch.manual_seed(seed % 2**63)
+        for number, _ in enumerate(_drawn(torch, work, laws, init, total)):
+            with torch.enable_grad() if number < ntk_draws else torch.no_grad():
+                outputs = _outputs(work(x), x, channel_axes)
+            if number < draws:
+                nngp.append(_second_moments(outputs.detach().double().cpu().numpy()))
+            if number < ntk_draws:
+                channel = number % outputs.shape[-1]
+                ntk.append(_tangent_kernel(torch, outputs[..., channel], trained))
+            advance()
+    return KernelSamples.of_draws(
+        np.stack(nngp),
+        np.stack(ntk) if ntk else None,
+        seed=seed,
+        seconds=time.perf_counter() - begin,
+        dtype=str(x.dtype if x.dtype.is_floating_point else torch.float32).removeprefix("torch."),
+        source=f"{type(module).__name__} re-initialised",
+    )
+
+
+def _drawn(
+    torch: Any, work: Any, laws: Mapping[str, Law], init: Init, count: int
+) -> Iterator[None]:
+    """Draw the numbers of a copy again, in place, `count` times."""
+    buffers = {name: b.clone() for name, b in work.named_buffers()}
+    other = {
+        name: laws[name]
+        for name, _ in work.named_parameters()
+        if _has_law(laws, name) and laws[name].origin in ("numbers", "given")
+    }
+    for _ in range(count):
+        try:
+            reinitialise(work)
+        except TypeError as error:
+            raise InputError(
+                "A part of the module can't be initialised again.",
+                received=str(error),
+                needed="reset_parameters() without arguments",
+                suggestion="init=a function that initialises the whole module",
+            ) from error
+        if callable(init):
+            init(work)
+        with torch.no_grad():
+            for name, buffer in work.named_buffers():
+                buffer.copy_(buffers[name])
+            for name, parameter in work.named_parameters():
+                if name in other:
+                    _draw(parameter, other[name])
+        yield
+
+
+def _has_law(laws: Mapping[str, Law], name: str) -> bool:
+    try:
+        _ = laws[name]
+    except InputError:
+        return False  # a parameter that no output needs, or the reading has refused already
+    return True
+
+
+def _draw(parameter: Any, law: Law) -> None:
+    if law.bound is not None:
+        parameter.uniform_(-law.bound, law.bound)
+    elif law.variance > 0:
+        parameter.normal_(law.mean, math.sqrt(law.variance))
+    else:
+        parameter.fill_(law.mean)
+
+
+def _outputs(found: Any, x: Any, channel_axes: Sequence[int]) -> Any:
+    """The output as (N, *positions, channels)."""
+    if not hasattr(found, "ndim") or found.ndim < 1 or len(found) != len(x):
+        raise InputError(
+            "The module does not give one output for each input.",
+            received=f"{type(found).__name__} of shape {tuple(getattr(found, 'shape', ()))}",
+            needed=f"a tensor ({len(x)}, ...)",
+        )
+    last = [a % found.ndim for a in channel_axes] if found.ndim > 1 else []
+    rest = [a for a in range(1, found.ndim) if a not in last]
+    sizes = [found.shape[a] for a in rest if found.shape[a] > 1]
+    return found.permute(0, *rest, *last).reshape(len(x), *sizes, -1)
+
+
+def _second_moments(outputs: np.ndarray) -> np.ndarray:
+    """(N, N, *positions, *positions) from (N, *positions, channels)."""
+    flat = outputs.reshape(-1, outputs.shape[-1])
+    return _paired(flat @ flat.T / flat.shape[1], outputs.shape[:-1])
+
+
+def _paired(kernel: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
+    table = kernel.reshape(*rows, *rows)
+    return np.moveaxis(table, len(rows), 1)
+
+
+def _tangent_kernel(torch: Any, outputs: Any, parameters: Sequence[Any]) -> np.ndarray:
+    """The same of gradients of ``outputs (N, *positions)``."""
+    rows = tuple(outputs.shape)
+    numbers = outputs.numel() * sum(p.numel() for p in parameters)
+    if numbers > _MOST_NUMBERS:
+        raise UnsupportedError(
+            "The gradients of all outputs do not fit in memory.",
+            received=f"{outputs.numel()} outputs, {numbers // outputs.numel():,} parameters",
+            needed=f"at most {_MOST_NUMBERS:,} numbers together",
+            suggestion="fewer inputs, or ntk_draws=0",
+        )
+    flat = outputs.reshape(-1)
+    gradients = [
+        torch.autograd.grad(
+            value, parameters, retain_graph=number + 1 < len(flat), materialize_grads=True
+        )
+        for number, value in enumerate(flat)
+    ]
+    kernel = np.zeros((len(flat), len(flat)))
+    for parts in zip(*gradients, strict=True):
+        table = torch.stack([p.reshape(-1) for p in parts]).double()
+        kernel += (table @ table.T).cpu().numpy()
+    return _paired(kernel, rows)
