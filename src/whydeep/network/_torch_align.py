@@ -9,7 +9,7 @@ channels meets one of positions, or examples are mixed, the operation is refused
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,12 @@ import numpy as np
 from whydeep.network._layers import Affine
 from whydeep.network._network import INPUT
 from whydeep.network._sequence import PositionalEmbedding
-from whydeep.network._torch_draft import Drafts, Entry, Refusal, Source, Value, constant
-from whydeep.network._torch_init import Law
+from whydeep.network._torch_draft import Drafts, Entry, Refusal, Value, constant
 from whydeep.network._torch_layout import BATCH, CHANNELS, REPEAT, Axis, Cut, Layout, Mode, refine
+from whydeep.network._torch_parameter import Parameter
 
 __all__ = [
     "Aligned",
-    "Parameter",
     "align",
     "beside",
     "check_batch",
@@ -34,63 +33,7 @@ __all__ = [
     "rectangular",
 ]
 
-# Dimensions of a parameter, which have no role of their own, are named below all others.
-PARAMETER = -10
-
 CUTS = "a reshape cuts through positions or channels"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of the module as an operand: ``scale * parameter + shift``.
-
-    Args:
-        name: of the parameter.
-        size: its own shape.
-        laws: how each of the module's parameters is drawn, read when it is asked for.
-        trained: whether it has a gradient.
-        scale: a fixed factor.
-        shift: a fixed summand.
-    """
-
-    name: str
-    size: tuple[int, ...]
-    laws: Mapping[str, Law]
-    trained: bool
-    scale: float = 1.0
-    shift: float = 0.0
-
-    def __str__(self) -> str:
-        return f"the parameter {self.name}"
-
-    @property
-    def dims(self) -> list[tuple[int, int]]:
-        """Its dimensions, as `Layout` names them."""
-        return [(PARAMETER - i, n) for i, n in enumerate(self.size)]
-
-    @property
-    def law(self) -> Law:
-        """How it is drawn."""
-        return self.laws[self.name]
-
-    @property
-    def mean(self) -> float:
-        """Of its numbers, scaled."""
-        return self.scale * self.law.mean + self.shift
-
-    @property
-    def variance(self) -> float:
-        """Of its numbers, scaled."""
-        return self.scale**2 * self.law.variance
-
-    @property
-    def rate(self) -> float:
-        """The tangent kernel's rate: 1 for the parameter itself."""
-        return self.scale**2 if self.trained else 0.0
-
-    def source(self, index: Any, shift: float = 0.0) -> tuple[Source, ...]:
-        """Where its numbers stand, less what the description holds apart."""
-        return (Source(self.name, index, self.scale, self.shift - shift),)
 
 
 @dataclass(frozen=True)

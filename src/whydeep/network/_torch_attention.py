@@ -16,11 +16,12 @@ import numpy as np
 
 from whydeep.network._layers import Affine
 from whydeep.network._sequence import DotProductAttention
-from whydeep.network._torch_align import Parameter, own, place, position_cells
+from whydeep.network._torch_align import own, place, position_cells
 from whydeep.network._torch_draft import Drafts, Entry, Refusal, Value
 from whydeep.network._torch_functions import outer_affine
 from whydeep.network._torch_layout import BATCH, CHANNELS, Axis, Layout, Mode
 from whydeep.network._torch_operations import Reader, operation
+from whydeep.network._torch_parameter import Parameter
 
 __all__ = ["Logits", "attend", "logits", "masked", "scaled"]
 

@@ -215,7 +215,9 @@ class Drafts:
         if e[0] == "centred":
             return self._centred(Entry(node, e[1]))
         scale, shift, inner = outer_affine(e)
-        if (scale, shift) != (1.0, 0.0) or inner == Z:
+        if inner != e and (scale, shift) == (1.0, 0.0):
+            return self.emit(Entry(node, inner, self.label))
+        if (scale, shift) != (1.0, 0.0):
             below = self.emit(Entry(node, inner, self.label))
             return self._elementwise(Affine(scale, shift), below)
         split = inner_affine(e)

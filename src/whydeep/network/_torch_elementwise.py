@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from whydeep.network._join import Product, Sum
-from whydeep.network._layers import Affine, Dropout
+from whydeep.network._layers import Dropout
 from whydeep.network._network import INPUT
 from whydeep.network._normalisation import BatchNorm
-from whydeep.network._torch_align import Parameter, align
+from whydeep.network._torch_align import align
 from whydeep.network._torch_attention import Logits, masked, scaled
 from whydeep.network._torch_draft import Entry, Refusal, Value
 from whydeep.network._torch_layout import CHANNELS, REPEAT, Layout
 from whydeep.network._torch_moments import Moment, combined
 from whydeep.network._torch_operations import Reader, operation
+from whydeep.network._torch_parameter import Parameter
 
-__all__ = ["applied", "joined", "joined_sum", "scalar", "shifted"]
+__all__ = ["applied", "joined", "joined_sum", "scalar"]
 
 _UNARY = (
     "neg", "abs", "sign", "square", "reciprocal", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p",
@@ -299,8 +300,3 @@ def _dropout(r: Reader, x: Value, p: float, train: bool) -> Any:  # noqa: FBT001
         msg = "in training mode it drops whole channels, or attention's weights"
         raise Refusal(msg, "module.eval()")
     return r.layered(Dropout(float(p)), x)
-
-
-def shifted(r: Reader, value: Value, shift: float) -> Value:
-    """A value plus a number, as a layer of its own."""
-    return value if shift == 0 else r.layered(Affine(1.0, shift), value)

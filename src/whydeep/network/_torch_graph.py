@@ -8,106 +8,50 @@ numbers that do not depend on the input are computed; the others are read by the
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import operator
-import os
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import numpy as np
 
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import (
     _torch_attention,
+    _torch_convolutions,
     _torch_elementwise,
-    _torch_layers,
     _torch_moments,
+    _torch_norms,
     _torch_pools,
     _torch_products,
+    _torch_sequences,
     _torch_views,
 )
-from whydeep.network._convolution import Conv, ConvTranspose
-from whydeep.network._layers import ChannelsLast, Dense, Identity, Shape
+from whydeep.network._layers import ChannelsLast, Identity, Shape
 from whydeep.network._network import INPUT, Network
-from whydeep.network._normalisation import BatchNorm, LayerNorm, _Norm
-from whydeep.network._sequence import Recurrent
-from whydeep.network._torch_align import Parameter, align
-from whydeep.network._torch_draft import Drafts, Entry, Refusal, Sources, Value, finish
+from whydeep.network._torch_align import CUTS, align
+from whydeep.network._torch_draft import Drafts, Entry, Refusal, Value, finish
+from whydeep.network._torch_export import (
+    UNKNOWN,
+    batch_of,
+    export,
+    module_path,
+    name_of,
+    needed,
+    refused,
+    user_line,
+)
 from whydeep.network._torch_init import Init, Law, read_laws, require_torch
 from whydeep.network._torch_layout import BATCH, CHANNELS, Cut, Layout, Mode
 from whydeep.network._torch_operations import READERS, Missing, Reader
+from whydeep.network._torch_parameter import Parameter
+from whydeep.network._torch_reading import TorchReading, notes_on
 
-__all__ = ["TorchReading", "read_module", "read_torch"]
-
+__all__ = ["read_module", "read_torch"]
 
 # Importing them enters their operations in the register.
 _ENTERED = (
-    _torch_views, _torch_elementwise, _torch_products, _torch_attention, _torch_layers,
-    _torch_pools, _torch_moments,
+    _torch_views, _torch_elementwise, _torch_products, _torch_attention, _torch_convolutions,
+    _torch_norms, _torch_pools, _torch_sequences, _torch_moments,
 )  # fmt: skip
-
-UNKNOWN = "it is not one of the operations that can be read"
-
-
-@dataclass(frozen=True)
-class TorchReading:
-    """A module as a description, and where each of its parameters stands in it.
-
-    Args:
-        network: the description.
-        sources: for every node, where the numbers of its parameters stand in the module.
-        laws: how the module's parameters are drawn, by name.
-        notes: what was measured and not known, in sentences.
-        inputs: the shape of one input.
-        channel_axes: which axes of the module's output hold channels; the others, but the first
-            and those of size 1, are the positions of the network's output, in the same order.
-    """
-
-    network: Network
-    sources: Sources
-    laws: dict[str, Law]
-    notes: tuple[str, ...]
-    inputs: tuple[int, ...]
-    channel_axes: tuple[int, ...]
-
-    def arranged(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs of the module as the network gives them, (N, *positions, channels)."""
-        last = [a for a in range(1, outputs.ndim) if a in self.channel_axes]
-        rest = [a for a in range(1, outputs.ndim) if a not in self.channel_axes]
-        sizes = [outputs.shape[a] for a in rest if outputs.shape[a] > 1]
-        return outputs.transpose(0, *rest, *last).reshape(len(outputs), *sizes, -1)
-
-    def parameters(self, module: Any) -> tuple[dict[str, np.ndarray], ...]:
-        """The numbers of a module of this structure, in the shapes that drawn ones have."""
-        numbers = {name: p.detach().cpu().double().numpy() for name, p in module.named_parameters()}
-        shapes = self.network.shapes(self.inputs)
-        out = []
-        for node, own, shape in zip(self.network.nodes, self.sources, shapes, strict=True):
-            filled = _neutral(node.layer, shape)
-            for role, parts in own.items():
-                filled[role] = sum(
-                    s.scale * numbers[s.name].ravel()[s.index()] + s.shift for s in parts
-                )
-            out.append(filled)
-        return tuple(out)
-
-
-def _neutral(layer: Any, shape: Shape) -> dict[str, Any]:
-    """What a layer has where the module has no parameter: no bias, scale 1, shift 0."""
-    channels = (shape.channels,)
-    if isinstance(layer, (Dense, Conv, ConvTranspose, Recurrent)):
-        return {"bias": np.zeros(channels)}
-    if isinstance(layer, _Norm):
-        whole = isinstance(layer, LayerNorm) and layer.over == "all"
-        size = (*shape.positions, *channels) if whole else channels
-        first = (layer.scale, layer.shift) if isinstance(layer, BatchNorm) else (1.0, 0.0)
-        return {"scale": np.full(size, first[0]), "shift": np.full(size, first[1])}
-    return {}
 
 
 def read_torch(module: Any, example: Any, *, init: Init = None) -> Network:
@@ -164,9 +108,9 @@ def read_module(module: Any, example: Any, *, init: Init = None) -> TorchReading
             needed="(N, features), (N, tokens), (N, C, H, W), ...",
         )
     laws = read_laws(module, init)
-    exported = _export(torch, module, example)
-    order = _needed(exported.graph)
-    batch = _batch_of(exported)
+    exported = export(torch, module, example)
+    order = needed(exported.graph)
+    batch = batch_of(exported)
     turns = example.ndim - 1 if example.dtype.is_floating_point else 1
     best: tuple[int, UnsupportedError] | None = None
     for turn in range(turns):
@@ -181,166 +125,8 @@ def read_module(module: Any, example: Any, *, init: Init = None) -> TorchReading
         used = dict.fromkeys(s.name for own in sources for parts in own.values() for s in parts)
         found = {name: laws[name] for name in used}
         inputs = tuple(example.shape[1:])
-        return TorchReading(network, sources, found, _notes(found), inputs, walk.channel_axes)
+        return TorchReading(network, sources, found, notes_on(found), inputs, walk.channel_axes)
     raise best[1] if best else UnsupportedError("The module has no output.")
-
-
-def _notes(laws: Mapping[str, Law]) -> tuple[str, ...]:
-    out = []
-    for name, law in laws.items():
-        if law.origin != "numbers" or law.variance == 0:
-            continue
-        if law.error == 0:
-            found = f"read as {law.text} (variance {law.variance:.6g}), which its numbers fit"
-        else:
-            found = f"its own numbers have variance {law.variance:.4g} +- {law.error:.1g}"
-        out.append(
-            f"How {name} is initialised is not known: {found}. init={{...}} says it exactly."
-        )
-    return tuple(out)
-
-
-# -- the graph -------------------------------------------------------------------------------------
-
-
-def _export(torch: Any, module: Any, example: Any) -> Any:
-    """The graph of a module, without operations that write in place."""
-    inputs = example if len(example) > 1 else torch.cat([example, example])
-    with _quiet(torch), torch.enable_grad():
-        try:
-            try:
-                exported = torch.export.export(module, (inputs,))
-            except Exception:
-                if len(example) > 1:
-                    raise
-                exported = torch.export.export(module, (example,))
-        except Exception as error:
-            raise _not_exported(module, error) from error
-        _check_gradients(exported)
-        if any(_writes(node) for node in _needed(exported.graph)):
-            exported = exported.run_decompositions({})
-    return exported
-
-
-@contextlib.contextmanager
-def _quiet(torch: Any) -> Iterator[None]:
-    """No log, no warnings, no fused encoder layers while a module is traced; put back after."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    before = logging.root.manager.disable
-    torch.backends.mha.set_fastpath_enabled(False)
-    logging.disable(logging.ERROR)
-    try:
-        nowhere = io.StringIO()
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(nowhere),
-            contextlib.redirect_stderr(nowhere),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _not_exported(module: Any, error: Exception) -> UnsupportedError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return UnsupportedError(
-        "torch.export can't trace this module.",
-        received=f"{type(module).__name__}: {type(error).__name__}: {' '.join(lines[:1])[:300]}",
-        needed="a module that takes one tensor, without branches that depend on its values",
-        cause=_user_line(str(error)),
-        suggestion="try torch.export.export(module, (example,)) for the whole message",
-    )
-
-
-def _needed(graph: Any) -> list[Any]:
-    """The nodes of a graph that its output depends on, in order."""
-    needed: set[Any] = set()
-    waiting = [node for node in graph.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting += node.all_input_nodes
-            waiting += [user for user in node.users if _writes(user)]
-    return [node for node in graph.nodes if node in needed]
-
-
-def _writes(node: Any) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
-
-
-def _batch_of(exported: Any) -> int:
-    """How many examples the graph was traced with."""
-    names = set(exported.graph_signature.user_inputs)
-    found = [n for n in exported.graph.nodes if n.op == "placeholder" and n.name in names]
-    return int(found[0].meta["val"].shape[0])
-
-
-def _check_gradients(exported: Any) -> None:
-    """Refuse values that the module cuts off from their gradients: their tangent kernel differs."""
-    signature = exported.graph_signature
-    varying = {*signature.user_inputs, *signature.inputs_to_parameters}
-    for node in _needed(exported.graph):
-        depends = node.name in varying or any(n.name in varying for n in node.all_input_nodes)
-        if not depends:
-            continue
-        varying.add(node.name)
-        name = _name_of(node)
-        if node.op == "call_function" and name in (
-            "detach",
-            "detach_",
-            "wrap_with_set_grad_enabled",
-        ):
-            raise _refused(
-                node, Refusal("it stops gradients", "the same without detach or no_grad")
-            )
-
-
-def _name_of(node: Any) -> str:
-    schema = getattr(node.target, "_schema", None)
-    if schema is not None:
-        return schema.name.rpartition("::")[2]
-    return getattr(node.target, "__name__", str(node.target))
-
-
-def _user_line(trace: str) -> str:
-    """The last line of the user's own code in a trace."""
-    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]+\n?\s*([^\n]*)', trace)
-    own = [f for f in frames if f"torch{os.sep}" not in f[0] and not f[0].startswith("<")]
-    if not own:
-        return ""
-    path, line, code = own[-1]
-    return f"{os.path.basename(path)} line {line}: {code.strip()[:100]}"  # noqa: PTH119 -- text
-
-
-def _module_path(node: Any) -> str:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return stack[-1][0] if stack else ""
-
-
-def _refused(node: Any, refusal: Refusal) -> UnsupportedError:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    where = ""
-    if stack:
-        path, kind = stack[-1]
-        kind = kind if isinstance(kind, str) else kind.__qualname__
-        where = f" in {path or 'the module itself'} ({kind.rpartition('.')[2]})"
-    name = _name_of(node)
-    known = (
-        ""
-        if str(refusal) != UNKNOWN
-        else "one of " + ", ".join(sorted(n for n in READERS if n[0] != "_"))
-    )
-    return UnsupportedError(
-        f"The operation {name} can't be read here: {refusal}.",
-        received=f"{name}{where}",
-        needed=known,
-        cause=_user_line(node.meta.get("stack_trace") or ""),
-        suggestion=refusal.suggestion,
-    )
 
 
 class _Walk:
@@ -376,15 +162,15 @@ class _Walk:
                 else:
                     return self._output(node)
             except Refusal as refusal:
-                raise _refused(node, refusal) from None
+                raise refused(node, refusal) from None
             except Cut:
-                refusal = Refusal(_torch_views.CUTS)
-                raise _refused(node, refusal) from None
+                refusal = Refusal(CUTS)
+                raise refused(node, refusal) from None
             except InputError as error:
                 if error.suggestion.startswith("init="):
                     raise
                 reason = Refusal(error.problem.rstrip("."), error.suggestion)
-                raise _refused(node, reason) from error
+                raise refused(node, reason) from error
             self.steps += 1
         raise UnsupportedError("The module has no output.")
 
@@ -455,7 +241,7 @@ class _Walk:
         kwargs = self._looked_up(node.kwargs)
         if node.target is operator.getitem:
             return args[0][args[1]]
-        name = _name_of(node)
+        name = name_of(node)
         if name.startswith("_assert"):
             return None
         if not _has_value((args, kwargs)):
@@ -466,8 +252,8 @@ class _Walk:
         self.reader.name = name
         self.reader.shape = _shape(node.meta.get("val"))
         self.reader.call = lambda first: node.target(first, *args[1:], **kwargs)
-        path = _module_path(node)
-        self.drafts.label = path or _user_line(node.meta.get("stack_trace") or "") or name
+        path = module_path(node)
+        self.drafts.label = path or user_line(node.meta.get("stack_trace") or "") or name
         return reader(self.reader, **_named(node.target, args, kwargs))
 
     def _computed(self, node: Any, args: Any, kwargs: Any) -> Any:

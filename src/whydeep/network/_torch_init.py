@@ -31,6 +31,7 @@ Init = Mapping[str, float] | Callable[[Any], Any] | None
 # A sample that deviates by more standard errors than this does not follow the rule.
 _SIGMAS = 5.0
 _FEWEST_NUMBERS = 32
+_MOST_NUMBERS = 2**23
 # What an initialisation given as a function is measured on: numbers a parameter, and calls.
 _NUMBERS, _MOST_CALLS = 400_000, 400
 
@@ -127,7 +128,10 @@ def _innermost_first(module: Any) -> Iterator[Any]:
 
 
 def _numbers(parameter: Any) -> np.ndarray:
-    return parameter.detach().cpu().double().numpy()
+    """A parameter's numbers; of a very large one, rows from all over it."""
+    table = parameter.detach()
+    step = max(1, table.numel() // _MOST_NUMBERS)
+    return (table[::step] if step > 1 and len(table) > 64 * step else table).cpu().double().numpy()
 
 
 # -- the rules of torch.nn -------------------------------------------------------------------------

@@ -157,10 +157,11 @@ class Layout:
 
     def flat(self, dims: Sequence[tuple[int, int]]) -> np.ndarray:
         """Which entry of the row-major array of ``(dimension, size)`` each entry reads."""
-        out = np.zeros(math.prod(self.shape), dtype=np.int64)
+        small = math.prod(size for _, size in dims) < 2**31
+        out = np.zeros(math.prod(self.shape), dtype=np.int32 if small else np.int64)
         stride = 1
         for dim, size in reversed(dims):
-            out += stride * self.index(dim, self.modes)
+            out += (stride * self.index(dim, self.modes)).astype(out.dtype)
             stride *= size
         return out.reshape(self.shape)
 

@@ -17,10 +17,10 @@ from whydeep.network._positions import (
 )
 from whydeep.network._torch_align import beside, own, rectangular
 from whydeep.network._torch_draft import Entry, Pads, Refusal, Value
-from whydeep.network._torch_layers import Spatial, _each, spatial
 from whydeep.network._torch_layout import BATCH, CHANNELS, REPEAT, Layout, Mode
 from whydeep.network._torch_moments import mean_over_channels
 from whydeep.network._torch_operations import Missing, Reader, operation
+from whydeep.network._torch_spatial import Spatial, each, spatial
 
 __all__: list[str] = []
 
@@ -33,9 +33,9 @@ def _pooled(
     **options: Any,
 ) -> Value:  # fmt: skip
     found = spatial(r, x, rank)
-    size = _each(window, rank)
-    steps = size if strides in (None, [], ()) else _each(strides, rank)
-    pads = tuple((p, p) for p in _each(padding, rank))
+    size = each(window, rank)
+    steps = size if strides in (None, [], ()) else each(strides, rank)
+    pads = tuple((p, p) for p in each(padding, rank))
     ones = (1,) * found.lead
     edges: Any = (*((0, 0),) * found.lead, *pads) if any(map(sum, pads)) else "VALID"
     layer = kind((*ones, *size), (*ones, *steps), edges, **options)
@@ -69,7 +69,7 @@ def _max_pool(
 ) -> Value:  # fmt: skip
     del ceil_mode
     rank = int(r.name[-2])
-    if set(_each(dilation, rank)) != {1}:
+    if set(each(dilation, rank)) != {1}:
         msg = "its windows are dilated"
         raise Refusal(msg)
     return _pooled(r, x, MaxPool, kernel_size, stride, padding, rank)

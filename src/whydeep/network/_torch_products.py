@@ -11,20 +11,15 @@ import numpy as np
 from whydeep.network._convolution import Conv
 from whydeep.network._layers import Affine, Dense
 from whydeep.network._positions import Flatten
-from whydeep.network._torch_align import Parameter, own, rectangular
+from whydeep.network._torch_align import own, rectangular
 from whydeep.network._torch_attention import Logits, attend, logits
-from whydeep.network._torch_draft import Entry, Refusal, Source, Value
+from whydeep.network._torch_draft import Entry, Refusal, Value
 from whydeep.network._torch_elementwise import joined_sum
 from whydeep.network._torch_layout import BATCH, CHANNELS, REPEAT, Layout, Mode
-from whydeep.network._torch_operations import Reader, operation, weights_of
+from whydeep.network._torch_operations import Reader, operation
+from whydeep.network._torch_parameter import Parameter, enter_bias, parameter_of, weights_of
 
 __all__ = ["dense"]
-
-
-def parameter_of(operand: Any) -> Parameter | None:
-    """The parameter that an operand reads, or None."""
-    base = operand.base if isinstance(operand, Value) else None
-    return base if isinstance(base, Parameter) else None
 
 
 @operation("linear")
@@ -76,7 +71,7 @@ def dense(r: Reader, x: Value, weight: Any, bias: Any = None) -> Value:
     numbers = weights_of(parameter, parameter_of(bias), fan_in)
     index = _weights(weight, inputs, None if patch is None else (*patch, shape.channels))
     sources = {"weight": parameter.source(index)}
-    bias_mean = _bias(bias, sources)
+    bias_mean = enter_bias(bias, sources)
     label = parameter.name.rpartition(".")[0] or parameter.name
     if patch is None:
         layer: Any = Dense(width, **numbers)
@@ -141,16 +136,6 @@ def _weights(
         return table if window is None else table.reshape(*window, -1)
 
     return index
-
-
-def _bias(bias: Any, sources: dict[str, tuple[Source, ...]]) -> float:
-    """Enter a bias; the number that all of it begins with."""
-    parameter = parameter_of(bias)
-    if parameter is None:
-        return 0.0
-    layout = bias.layout
-    sources["bias"] = parameter.source(lambda: layout.flat(parameter.dims), parameter.mean)
-    return parameter.mean
 
 
 def _fixed_map(r: Reader, x: Value, matrix: Any, bias: Any) -> Value:

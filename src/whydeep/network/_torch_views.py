@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from whydeep.network._torch_align import CUTS, Parameter, own, rectangular
+from whydeep.network._torch_align import CUTS, own, rectangular
 from whydeep.network._torch_draft import Entry, Refusal, Value
-from whydeep.network._torch_layout import Cut, Layout
+from whydeep.network._torch_layout import Cut
 from whydeep.network._torch_operations import Reader, operation
 
 __all__: list[str] = []
@@ -141,10 +141,3 @@ def _unbind(r: Reader, x: Value, dim: int = 0) -> tuple[Value, ...]:
     del r
     axis = _axis(x, dim)
     return tuple(x.seen(x.layout.moved(axis, i)) for i in range(x.shape[axis]))
-
-
-def as_parameter(value: Any) -> Parameter | None:
-    """What a value reads, if it is a parameter with all its axes as they are."""
-    if not isinstance(value, Value) or not isinstance(value.base, Parameter):
-        return None
-    return value.base if value.layout == Layout.of(value.base.dims) else None
