@@ -49,4 +49,5 @@ from whydeep.network._sequence import DotProductAttention as DotProductAttention
 from whydeep.network._sequence import Embedding as Embedding
 from whydeep.network._sequence import PositionalEmbedding as PositionalEmbedding
 from whydeep.network._sequence import Recurrent as Recurrent
+from whydeep.network._torch_graph import read_torch as read_torch
 from whydeep.network._widen import widened as widened
