@@ -73,8 +73,7 @@ class Table:
 
     def slope(self, distance: float) -> np.ndarray:
         """Largest |df/d(1 - |c|)| over 1 - |c| >= distance, relative to the values at c = 1."""
-        index = min(int(np.searchsorted(self.distances, distance)), len(self.distances) - 1)
-        return self.slopes[index]
+        return self.slopes[max(int(np.searchsorted(self.distances, distance)) - 1, 0)]
 
 
 @dataclass(frozen=True)
@@ -188,14 +187,15 @@ def _steepness(
     piece: _Piece, fitted: np.ndarray, scale: np.ndarray
 ) -> list[tuple[float, np.ndarray]]:
     """|df/d(1 - |c|)| at points of a piece, relative to the values at c = 1."""
-    t = np.linspace(-1.0, 1.0, 33)
-    w = piece.points(t)
+    w = piece.points(np.linspace(-1.0, 1.0, 33))
+    if piece.side and piece.low == 0.0:  # rates of s = sqrt(d) grow without bound towards d = 0
+        w = piece.high * np.geomspace(1e-8, 1.0, 241)
+    t = (2.0 * w - piece.low - piece.high) / (piece.high - piece.low)
     values = np.array([chebyshev.chebval(t, row) for row in fitted])
     rates = np.array([chebyshev.chebval(t, chebyshev.chebder(row)) for row in fitted])
     rates *= 2.0 / (piece.high - piece.low)
     if piece.side == 0:
         return [(float(1.0 - abs(c)), np.abs(r) / scale) for c, r in zip(w, rates.T, strict=True)]
-    s = np.maximum(w, 1e-12)
     if piece.anchored:
-        rates = np.stack([2.0 * s * values[0] + s**2 * rates[0], values[1] + s * rates[1]])
-    return [(float(x * x), np.abs(r) / (2.0 * x * scale)) for x, r in zip(s, rates.T, strict=True)]
+        rates = np.stack([2.0 * w * values[0] + w**2 * rates[0], values[1] + w * rates[1]])
+    return [(float(s * s), np.abs(r) / (2.0 * s * scale)) for s, r in zip(w, rates.T, strict=True)]

@@ -84,6 +84,7 @@ def deep_table(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable
             )
             kernel_gap = c_w * apart / 2.0
             minus = kernel_gap / kernels[layer]
+            together = np.maximum(together, 0.0)  # of opposite samples it is a rounding error
             plus = (2.0 * stack.bias_var[layer] + c_w * together / 2.0) / kernels[layer]
             near = minus <= plus
             minus, plus = np.where(near, minus, 2.0 - plus), np.where(near, 2.0 - minus, plus)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Error:
     ntk: float | None
 
 
+@runtime_checkable
 class Plan(Protocol):
     """One way to compute both kernels from the correlations of the first preactivations."""
 

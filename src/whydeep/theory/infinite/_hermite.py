@@ -73,19 +73,43 @@ def expand(
 
 
 def _expand(activation: ScalarFunction, deviation: np.ndarray, terms: int) -> Hermite | None:
+    # Half the wave length of the fastest term: what is as fast in s is not left unseen.
+    step = min(0.2, 0.9 * np.pi / np.sqrt(terms))
+    found = _on_grid(activation, deviation, terms, step)
+    if found is None:
+        return None
+    if np.all(found.error <= _TOLERANCE):
+        # Faster waves than the nodes can show look like slow ones: like other slow ones at a step
+        # in another ratio, irrational so that no multiple of both agrees.
+        again = _on_grid(activation, deviation, terms, step * 0.7548776662466927)
+        if again is None:
+            return None
+        for part, (one, other) in enumerate(
+            ((found.images, again.images), (found.slopes, again.slopes))
+        ):
+            apart = np.sqrt(
+                np.square(one - other).sum(axis=1) / np.square(one).sum(axis=1).clip(1e-300)
+            )
+            found.error[part] += np.where(apart > 1e-13, apart, 0.0)
+    return found
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is refused
+def _on_grid(
+    activation: ScalarFunction, deviation: np.ndarray, terms: int, step: float
+) -> Hermite | None:
+    """Coefficients by the trapezoid rule, and what they leave of the sums of squares."""
     radius = _RADIUS
     while True:
-        # Half the wave length of the fastest term: what is as fast in s is not left unseen.
-        step = min(0.2, 0.9 * np.pi / np.sqrt(terms))
         half = int(radius / step)
         u = step * np.arange(-half, half + 1)
         values, slopes = activation.derivatives(deviation[:, None] * u, 1)
-        if not (np.all(np.isfinite(values)) and np.all(np.isfinite(slopes))):
-            return None
         root = np.exp(-(u**2) / 4.0) * np.sqrt(step / np.sqrt(2.0 * np.pi))
         values, slopes = values * root, slopes * root  # squares carry the Gaussian weight
         squares = np.stack([np.square(values), np.square(slopes)])
         sums = squares.sum(axis=2)
+        if not np.all(np.isfinite(sums)):
+            return None
         far = squares[:, :, np.abs(u) > radius - 1.0].sum(axis=2)
         if np.all(far <= 1e-2 * _TOLERANCE**2 * sums):
             break
@@ -94,8 +118,6 @@ def _expand(activation: ScalarFunction, deviation: np.ndarray, terms: int) -> He
             return None
     waves = _waves(terms, step, half)
     images, image_slopes = values @ waves.T, slopes @ waves.T
-    # the rule itself: every other node (a rule of twice the step) is no measure, the Gaussian's
-    # own limit exp(-2 pi^2 / step^2) is far below; aliased waves appear in what is left out
     kept = np.stack([np.square(images).sum(axis=1), np.square(image_slopes).sum(axis=1)])
     error = np.abs(sums - kept) / np.where(sums > 0, sums, 1.0)
     return Hermite(images, image_slopes, sums[0], sums[1], error)

@@ -28,46 +28,57 @@ _TOLERANCE = 1e-13
 def kinked_layer(activation: ScalarFunction, variance: float) -> LayerMap | None:
     """D, T and G of a continuous, piecewise smooth activation at variance q.
 
-    As functions of theta on [0, pi/2] and [pi/2, pi], D / (1 - c), T and G / sqrt(1 - c) are smooth
-    to the ends: Chebyshev interpolants, their number of nodes doubled until the last coefficients
-    are small. The rule's own error is measured against one of twice as many panels.
+    As functions of theta, D / (1 - c) and G / sqrt(1 - c) on [0, pi/2] and T and G on [pi/2, pi]
+    are smooth to the ends: Chebyshev interpolants, their number of nodes doubled until the last
+    coefficients are small. D + T = 4 <s^2>, and odd functions have T(-c) = D(c). The rule's own
+    error is measured against one of twice as many panels.
     """
     squares = _line(activation, variance)
-    if not np.all(np.isfinite(squares)):
-        return None
-    scale = np.array([squares[0], squares[0], squares[1]])
-    if not np.all(scale > 0):
+    if not (np.all(np.isfinite(squares)) and np.all(squares > 0)):
         return None
     # Two kinks meet with a factor exp(-(k - l)^2 / (4 B^2)): smooth, but not analytic, at B = 0.
     count = 24 if len(activation.kinks) == 1 else 64
+    starts = (0.0,) if activation.odd else (0.0, np.pi / 2.0)
     while True:
-        t = chebyshev_nodes(count)
-        halves = [(t + 1.0) * np.pi / 4.0, (t + 3.0) * np.pi / 4.0]
-        scaled = [_plane(activation, variance, theta, 1) / _factors(theta) for theta in halves]
-        fits = [chebyshev_coefficients(v).T for v in scaled]
-        tail = max(float((np.abs(fit[-4:]).sum(axis=0) / scale).max()) for fit in fits)
+        fits = [_fit(activation, variance, start, count) for start in starts]
+        tail = max(float((np.abs(fit[-4:]).sum(axis=0) / squares).max()) for fit in fits)
         if tail <= _TOLERANCE or 2 * count > _MOST_ANGLES:
             break
         count *= 2
     probe = np.array([0.02, 1.0, 2.2, 3.1])
     coarse, fine = (_plane(activation, variance, probe, density) for density in (1, 2))
-    error = tail + float(np.max(np.abs(coarse - fine) / scale[:, None]))
+    error = tail + float(np.max(np.abs(coarse - fine) / squares[[0, 0, 1], None]))
+    total = 4.0 * squares[0]
 
     def gaps(minus: np.ndarray, plus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        half = np.arcsin(np.sqrt(np.minimum(minus, plus) / 2.0)) * 4.0 / np.pi
-        out = np.where(
-            minus <= plus,
-            chebyshev.chebval(2.0 * half - 1.0, fits[0]),
-            chebyshev.chebval(1.0 - 2.0 * half, fits[1]),
+        near, small = minus <= plus, np.minimum(minus, plus)
+        quarter = np.arcsin(np.sqrt(small / 2.0)) * 4.0 / np.pi  # of pi/2
+        apart, slope_gap = chebyshev.chebval(2.0 * quarter - 1.0, fits[0])
+        apart, slope_gap = apart * small, slope_gap * np.sqrt(small)
+        if activation.odd:
+            return (
+                np.where(near, apart, total - apart),
+                np.where(near, total - apart, apart),
+                slope_gap,
+            )
+        together, far_slope_gap = chebyshev.chebval(1.0 - 2.0 * quarter, fits[1])
+        return (
+            np.where(near, apart, total - together),
+            np.where(near, total - apart, together),
+            np.where(near, slope_gap, far_slope_gap),
         )
-        return out[0] * minus, out[1], out[2] * np.sqrt(minus)
 
     return LayerMap(float(squares[0]), float(squares[1]), gaps, error)
 
 
-def _factors(theta: np.ndarray) -> np.ndarray:
+def _fit(activation: ScalarFunction, variance: float, start: float, count: int) -> np.ndarray:
+    """Chebyshev coefficients on the half of [0, pi] from `start`: (count, 2)."""
+    theta = start + (chebyshev_nodes(count) + 1.0) * np.pi / 4.0
+    apart, together, slope_gap = _plane(activation, variance, theta, 1)
+    if start > 0.0:
+        return chebyshev_coefficients(np.stack([together, slope_gap])).T
     minus = 2.0 * np.sin(theta / 2.0) ** 2
-    return np.stack([minus, np.ones_like(minus), np.sqrt(minus)])
+    return chebyshev_coefficients(np.stack([apart / minus, slope_gap / np.sqrt(minus)])).T
 
 
 def _line(activation: ScalarFunction, variance: float) -> np.ndarray:

@@ -51,7 +51,8 @@ class TensorTable:
         cores: of K and Theta on every segment of c, (segments, 2, terms, rank, rank).
         ranks: how many U matter to each T_j, fours of them, (segments, 2, terms); 0 beyond the last
             term that matters.
-        diagonal: Chebyshev coefficients in t of K_aa and Theta_aa over origin + q, (2, norm nodes).
+        diagonal: Chebyshev coefficients in t of the logarithms of K_aa and Theta_aa, each over
+            origin + q, (2, norm nodes).
         origin: K_aa and Theta_aa at q = 0, (2,).
         steepness: largest |df/dc|, (2,).
         error: of both functions, measured at points off the nodes, (2,).
@@ -75,7 +76,7 @@ class TensorTable:
     def diagonals(self, variance: np.ndarray) -> np.ndarray:
         """K_aa and Theta_aa, shape (2, N)."""
         values = chebyshev.chebval(self._scaled(variance), self.diagonal.T)
-        return values * (self.origin[:, None] + variance)
+        return np.exp(values) * (self.origin[:, None] + variance)
 
     def _scaled(self, variance: np.ndarray) -> np.ndarray:
         low, high = self.span
@@ -108,10 +109,11 @@ def tensor_table(stack: DenseStack, least: float, most: float) -> TensorTable | 
         if found is None:
             return None
         coefficients = _series_of(found, pairs, norms, correlations)
-        diagonal = chebyshev_coefficients(found.diagonals / (origin.diagonals + variance))
+        ratios = np.maximum(found.diagonals / (origin.diagonals + variance), 1e-300)
+        diagonal = chebyshev_coefficients(np.log(ratios))
         size = np.abs(coefficients)
-        flat = np.abs(diagonal) / np.abs(diagonal).max(axis=1, keepdims=True).clip(1e-300)
-        along_norms = np.maximum(size.max(axis=(0, 2, 3)), flat.max(axis=0))
+        along_norms = np.maximum(size.max(axis=(0, 2, 3)), np.abs(diagonal).max(axis=0))
+        along_norms[0] = 1.0  # errors of a logarithm are relative ones already
         wanted = (
             _needed(along_norms, _MOST_NORMS),
             _needed(size.max(axis=(0, 1, 2)), _MOST_CORRELATIONS),
