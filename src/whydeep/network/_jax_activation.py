@@ -26,7 +26,7 @@ from whydeep.network._jax_expression import (
 )
 from whydeep.network._layers import Activation, Affine, Layer
 
-__all__ = ["dominators", "elementwise_layers"]
+__all__ = ["dominators", "elementwise_layers", "single_function"]
 
 _GRID = np.linspace(-6.0, 6.0, 241) + 0.0123  # off 0, where functions with a kink differ in taste
 _PLAIN = (  # noqa: SIM905 -- twenty quotes less
@@ -63,6 +63,18 @@ def elementwise_layers(expression: Expression, tolerance: float = 1e-6) -> tuple
                 return (*_affine(*form), *found)
             break
     return (Activation(_custom(expression)),)
+
+
+def single_function(expression: Expression, tolerance: float) -> tuple[ScalarFunction, float]:
+    """The function that an expression is, up to a factor behind it."""
+    found = _named(expression, tolerance)
+    if not found or len(found) > 2:
+        return _custom(expression), 1.0
+    first, last = found[0], found[-1]
+    factor = last.scale if isinstance(last, Affine) and last.shift == 0.0 else 1.0
+    if isinstance(first, Activation) and (len(found) == 1 or factor != 1.0):
+        return first.function, factor
+    return _custom(expression), 1.0
 
 
 def dominators(expression: Expression) -> list[Expression]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 
 from whydeep.errors import UnsupportedError
+from whydeep.network._jax_activation import dominators, single_function
 from whydeep.network._jax_axes import Atom, pair, refine
 from whydeep.network._jax_draft import Draft, Known, Scores, Value
 from whydeep.network._jax_expression import (
@@ -18,6 +20,7 @@ from whydeep.network._jax_expression import (
     apply,
     evaluate,
     number,
+    substitute,
 )
 from whydeep.network._jax_reader import Reader
 from whydeep.network._layers import Affine
@@ -123,7 +126,7 @@ def apply_weights(
     (weights_sum, values_sum), (weights_batch, values_batch) = dims
     base: Scores = weights.base
     v = reader.materialise(values)
-    scale, softmax = _attention_kind(weights)
+    scale, options, behind = _attention_kind(reader, weights)
     over = [p for a, b in zip(weights_sum, values_sum, strict=True)
             for p in pair(weights.axes[a], values.axes[b])]  # fmt: skip
     batch = [p for a, b in zip(weights_batch, values_batch, strict=True)
@@ -147,8 +150,10 @@ def apply_weights(
         scaling, left = "1/d", 1.0
     if abs(left - 1.0) > 1e-5:
         query = reader.like(Affine(left), query)
-    layer = DotProductAttention(count, scaling, softmax, base.causal)
+    layer = DotProductAttention(count, scaling, causal=base.causal, **options)
     made = reader.node(layer, (query, base.key, v), query.positions, v.channels)
+    if behind != 1.0:
+        made = reader.like(Affine(behind), made)
     to_value = dict(heads)
     axes = [tuple(to_value.get(a, a) for a in refine(weights.axes[n])) for n in weights_batch]
     left_axes = [weights.axes[n] for n in range(len(weights.axes))
@@ -159,20 +164,26 @@ def apply_weights(
     return Value(made, tuple(axes))
 
 
-def _attention_kind(weights: Value) -> tuple[float, bool]:
-    """The scale of the logits, and whether their softmax is taken."""
+def _attention_kind(reader: Reader, weights: Value) -> tuple[float, dict[str, Any], float]:
+    """The scale of the logits, options of the layer, and a factor behind it."""
     expression = weights.expression
     form = affine_form(expression)
     if form is not None and form[1] == 0.0:
-        return form[0], False
+        return form[0], {"softmax": False}, 1.0
     sums = [s for s in expression.statistics if s.kind == "sum"]
     if len(sums) == 1:
         scale = _softmax_scale(expression, sums[0])
         if scale is not None:
-            return scale, True
+            return scale, {"softmax": True}, 1.0
+    if not expression.statistics:
+        inner = [p for p in dominators(expression) if affine_form(p) is not None][-1]
+        scale, shift = affine_form(inner) or (1.0, 0.0)
+        plain = substitute(expression, inner, apply("add", VALUE, number(shift)))
+        function, behind = single_function(plain, reader.tolerance)
+        return scale, {"softmax": False, "function": function}, behind
     raise UnsupportedError(
-        "The weights of an attention are neither logits nor their softmax over the keys.",
-        needed="softmax(scale * q . k, axis of the keys), or scale * q . k",
+        "The weights of an attention are neither logits, nor a function or softmax of them.",
+        needed="softmax(scale * q . k, axis of the keys), or f(scale * q . k)",
     )
 
 

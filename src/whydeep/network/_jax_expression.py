@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +71,9 @@ class Expression:
     has_value: bool
     statistics: frozenset[Expression]
 
-    def __new__(
+    def __new__(  # noqa: PYI034 -- the run-time checks of the tests can't read Self
         cls, operation: str, arguments: tuple[Expression, ...] = (), options: Hashable = None
-    ) -> Self:
+    ) -> Expression:
         """The one expression of these parts."""
         key = (operation, arguments, options)
         found = _KNOWN.get(key)

@@ -26,6 +26,7 @@ __all__ = ["Reading", "read", "read_jax"]
 
 _TRACED_BATCH = 3
 _MOST_DRAWS = 64
+_FEW = 4  # draws that are not worth compiling the factory for
 _MOST_NUMBERS = 2_000_000  # of all draws together, beyond the second draw
 
 
@@ -219,8 +220,20 @@ def _draws(tree: _Tree, init: Callable[[Any], Any] | None) -> Draws:
     count = sum(int(np.prod(leaf.shape)) for leaf in tree.leaf_list)
     draws = int(np.clip(_MOST_NUMBERS // max(count, 1), 2, _MOST_DRAWS))
     keys = jax.random.split(jax.random.key(20_240_229), draws)
-    trees = [[np.asarray(leaf) for leaf in tree.trained(init(key))] for key in keys]
+    draw = _compiled(lambda key: tree.trained(init(key)), keys[0]) if draws > _FEW else None
+    draw = draw or (lambda key: tree.trained(init(key)))
+    trees = [[np.asarray(leaf) for leaf in draw(key)] for key in keys]
     return Draws(trees, factory=True)
+
+
+def _compiled(draw: Callable[[Any], list[Any]], key: Any) -> Callable[[Any], list[Any]] | None:
+    """The factory compiled, if it can be: one that turns its key into a number can't."""
+    compiled = jax.jit(draw)
+    try:
+        compiled(key)
+    except Exception:  # noqa: BLE001 -- it runs as it is instead
+        return None
+    return compiled
 
 
 def _redraw(tree: _Tree, made: Frozen) -> Callable[[Any], Any]:

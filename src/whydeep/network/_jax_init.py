@@ -69,7 +69,7 @@ def _read(numbers: np.ndarray, rules: dict[str, float], draws: int, *, factory: 
     squares = (numbers - mean) ** 2
     variance = float(squares.mean())
     error = float(squares.std()) / math.sqrt(n)
-    text = f"variance {variance:.4g} +- {error:.2g} in {source}"
+    text = f"{variance:.4g} +- {error:.2g} in {source}"
     fits = {
         name: value
         for name, value in rules.items()
@@ -78,5 +78,5 @@ def _read(numbers: np.ndarray, rules: dict[str, float], draws: int, *, factory: 
     distinct = {f"{value:.9g}" for value in fits.values()}
     if n >= _ENOUGH and len(distinct) == 1:
         name, value = next(iter(fits.items()))
-        return Law(mean, value, f"variance {name}: {text}")
-    return Law(mean, variance, f"{text}, kept as measured")
+        return Law(mean, value, f"variance {name} ({text})")
+    return Law(mean, variance, f"variance {text}, kept as measured")

@@ -136,9 +136,14 @@ def _layer(source: Draft, expression: Expression, eps: float, *, centred: bool) 
     here = set(atoms) == set(inner)
     if not outer and here:
         return LayerNorm(eps) if centred else RMSNorm(eps)
-    if centred and everywhere:
-        if not outer:
+    whole = [k for k, axis in enumerate(source.positions) if set(refine(axis)) <= atoms]
+    if centred and not outer:
+        if everywhere:
             return LayerNorm(eps, over="all")
+        dimensions = [a for k in whole for a in refine(source.positions[k])]
+        if set(atoms) == {*inner, *dimensions}:
+            return LayerNorm(eps, over=tuple(whole))
+    if centred and everywhere:
         return GroupNorm(eps, groups=math.prod(a.size for a in outer))
     raise UnsupportedError(
         "A normalisation over a part of the channels, or of the positions.",

@@ -223,7 +223,7 @@ def _scale_of_norm(draft: Draft, single: Single, law: MeanAndVariance | None) ->
     before = draft.inputs[0]
     if not isinstance(before.layer, NORMS) or not single(before) or before.uses:
         return None
-    if draft.layer != Gain() or getattr(before.layer, "over", "") == "all":
+    if draft.layer != Gain() or getattr(before.layer, "over", "channels") != "channels":
         return None  # the scale of a norm over everything has positions
     if law(draft.uses["scale"]) != (1.0, 0.0):
         return None
@@ -239,7 +239,7 @@ def _shift_of_norm(draft: Draft, single: Single, law: MeanAndVariance | None) ->
     mean, variance = law(offset.uses["weight"])
     for before in draft.inputs:
         norm = isinstance(before.layer, NORMS) and mean == 0.0
-        norm = norm and getattr(before.layer, "over", "") != "all"
+        norm = norm and getattr(before.layer, "over", "channels") == "channels"
         gain = isinstance(before.layer, Gain) and law(before.uses["scale"])[1] == 0.0
         if (norm or gain) and variance == 0.0 and single(before) and "shift" not in before.uses:
             made = before.changed(uses={**before.uses, "shift": offset.uses["weight"]})
