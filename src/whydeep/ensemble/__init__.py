@@ -4,6 +4,7 @@ from whydeep.ensemble._apply import apply_network as apply_network
 from whydeep.ensemble._apply import node_values as node_values
 from whydeep.ensemble._draw import draw_parameters as draw_parameters
 from whydeep.ensemble._draw import learning_rates as learning_rates
+from whydeep.ensemble._draw import parameters_of as parameters_of
 from whydeep.ensemble._kernels import measure_function_kernels as measure_function_kernels
 from whydeep.ensemble._kernels import measure_kernels as measure_kernels
 from whydeep.ensemble._measure import check_sampling as check_sampling

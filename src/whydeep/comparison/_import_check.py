@@ -1,0 +1,209 @@
+"""The outcome of checking an import: a short table, a verdict and its reason."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whydeep.comparison._import_rows import Answer
+from whydeep.ensemble import KernelSamples
+from whydeep.network import Network
+
+__all__ = ["TITLES", "ImportCheck", "Line"]
+
+TITLES = {"nngp": "NNGP kernel", "ntk": "tangent kernel"}
+_STYLES = {"agrees": "green", "disagrees": "bold red", "not resolved": "yellow"}
+_WIDE = 200
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was found of one kernel, less the prediction, as a share of it.
+
+    All are (mean, standard error), weighted over inputs as the test of the limit is.
+
+    Args:
+        real: the function at its own width.
+        drawn: the description, by width factor, drawn from the Gaussian law that theory assumes.
+        extrapolated: to infinite width.
+    """
+
+    real: tuple[float, float]
+    drawn: Mapping[int, tuple[float, float]]
+    extrapolated: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ImportCheck:
+    """Whether a kernel predicted for an imported function is that function's.
+
+    Args:
+        answers: to "reading" (is the description the function's?), "limit" (does the description
+            tend to the predicted kernel?) and, where weights are not Gaussian and that shows,
+            "law" (what that changes), for each kernel.
+        lines: numbers behind them, by kernel.
+        network: the description.
+        law: of the function's weights: "normal", "uniform" or "truncated".
+        real: what was measured of the function.
+        drawn: of the description, by width factor.
+        alpha: probability that a right import is called "disagrees" at most.
+        resolution: the share of a kernel that every row must be able to see.
+        tests: how many tests share alpha.
+        inputs: the inputs that everything was measured on.
+        notes: what was left out, and why.
+        seconds: what it took, the real function included.
+    """
+
+    answers: tuple[Answer, ...]
+    lines: Mapping[str, Line]
+    network: Network
+    law: str
+    real: KernelSamples
+    drawn: Mapping[int, KernelSamples]
+    alpha: float
+    resolution: float
+    tests: int
+    inputs: np.ndarray
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of an answer: disagrees, else not resolved, else agrees."""
+        found = {answer.row.verdict for answer in self.answers}
+        return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence or two."""
+        if self.verdict == "agrees":
+            parts = []
+            for kernel in self.lines:
+                reach = [
+                    a.reach for a in self.answers if a.kernel == kernel and a.question != "law"
+                ]
+                parts.append(f"{TITLES[kernel]} within {max(reach):.1%}")
+            return (
+                f"the function is what was read, and tends to what is predicted: "
+                f"{', '.join(parts)}{self._law_words()}"
+            )
+        bad = [a for a in self.answers if a.row.verdict == self.verdict]
+        return "; ".join(_sentence(a, self.law) for a in bad)
+
+    def of(self, question: str) -> tuple[Answer, ...]:
+        """The answers to one question."""
+        return tuple(a for a in self.answers if a.question == question)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as plain numbers and strings (for JSON)."""
+        fields = (
+            "ratio", "stderr", "neglected", "z", "p_value", "pattern_p_value", "verdict", "reason",
+            "draws_needed",
+        )  # fmt: skip
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "law": self.law,
+            "alpha": self.alpha,
+            "resolution": self.resolution,
+            "tests": self.tests,
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+            "answers": [
+                {"question": a.question, "kernel": a.kernel, "standard_errors_allowed": a.limit}
+                | {name: getattr(a.row, name) for name in fields}
+                for a in self.answers
+            ],
+            "kernels": {
+                kernel: {
+                    "real": line.real,
+                    "description": {str(f): pair for f, pair in line.drawn.items()},
+                    "extrapolated": line.extrapolated,
+                }
+                for kernel, line in self.lines.items()
+            },
+        }
+
+    def __rich__(self) -> Any:
+        """A table for ``rich.print``."""
+        from rich.console import Group
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        factors = sorted({f for line in self.lines.values() for f in line.drawn})
+        widths = ["n" if f == 1 else f"{f}n" for f in factors]
+        for name in ("off by", "function", *widths, "n → ∞"):
+            table.add_column(name, no_wrap=True)
+        for question in self._questions:
+            table.add_column(question)
+        for kernel, line in self.lines.items():
+            numbers = [line.real, *(line.drawn[f] for f in factors), line.extrapolated]
+            marks = []
+            for question in self._questions:
+                answer = next((a for a in self.of(question) if a.kernel == kernel), None)
+                verdict = "" if answer is None else answer.row.verdict
+                marks.append(f"[{_STYLES.get(verdict, '')}]{verdict}[/]" if verdict else "")
+            table.add_row(kernel.upper(), *(_percent(*n) for n in numbers), *marks)
+        style = _STYLES[self.verdict]
+        lines = [f"[{style}]{self.verdict}[/]: {escape(self.reason)}."]
+        lines += [f"[dim]{escape(note)}[/]" for note in self.notes]
+        ntk = f", {self.real.ntk_draws:,} of its gradients" if "ntk" in self.lines else ""
+        lines.append(
+            f"[dim]{self.real.draws:,} draws of the function{ntk}; {self.tests} tests share a "
+            f"false-alarm rate of {self.alpha:.2g}; {self.seconds:.0f} s[/]"
+        )
+        return Group(table, *lines)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        text = io.StringIO()
+        Console(file=text, width=_WIDE, highlight=False, color_system=None).print(self)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+    __repr__ = __str__
+
+    @property
+    def _questions(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(a.question for a in self.answers))
+
+    def _law_words(self) -> str:
+        moved = [
+            f"{TITLES[a.kernel]} by {a.row.deviation:+.1%} ± {a.row.stderr:.1%}"
+            for a in self.of("law")
+        ]
+        if not moved:
+            return ""
+        return f". Its weights are {self.law}, not Gaussian, which moves the {', the '.join(moved)}"
+
+
+def _percent(deviation: float, error: float) -> str:
+    """``+3.1 ± 1.0 %``, with the digits that the error allows."""
+    error = max(error, 1e-6)
+    digits = max(0, -math.floor(math.log10(100 * error)))
+    shown = round(100 * deviation, digits) + 0.0  # never -0
+    return f"{shown:+.{digits}f} ± {100 * error:.{digits}f} %"
+
+
+def _sentence(answer: Answer, law: str) -> str:
+    title, row = TITLES[answer.kernel], answer.row
+    if row.verdict == "not resolved":
+        what = {"reading": "of function against description", "limit": "in the limit"}
+        return f"the {title} {what.get(answer.question, 'by the law of weights')} is {row.reason}"
+    if answer.question == "reading":
+        return f"the function is not what was read: its {title}, at equal width, is {row.reason}"
+    if answer.question == "limit":
+        return (
+            f"what was read does not tend to the prediction: its {title}, extrapolated to "
+            f"infinite width, is {row.reason}"
+        )
+    return (
+        f"the function's weights are {law}, and too few meet in a sum for it to be Gaussian: its "
+        f"{title} is {row.reason} from what Gaussian weights make"
+    )
