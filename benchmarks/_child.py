@@ -46,6 +46,7 @@ def main(prepare):
     preparing = time.perf_counter() - begin
     before = resident("VmRSS")
     first_wall, first_cpu, out = timed(call)
+    since_start = time.time() - job["started"]
     walls, cpus = [first_wall], [first_cpu]
     if first_wall < job["long"]:  # a long call's own warm-up is lost in it
         walls, cpus = [], []
@@ -64,6 +65,7 @@ def main(prepare):
         "walls": walls,
         "cpus": cpus,
         "first": first_wall,
+        "since_start": since_start,
         "compiling": max(first_wall - median(walls), 0.0) if compiling is None else compiling,
         "preparing": preparing,
         "before": before,

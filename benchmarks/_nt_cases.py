@@ -18,17 +18,19 @@ def _cases():
             yield {
                 **relu, "name": f"relu depth {depth} {dtype}", "depth": depth, "dtype": dtype,
                 "n": 4000, "quick": 500, "asked": ratio, "scan": True,
+                "agree": 1e-3 if dtype == "float32" else 1e-8,
             }  # fmt: skip
     smooth = {
         "kind": "mlp", "depth": 5, "weight_var": 2.0, "bias_var": 0.1, "dtype": "float64",
         "n": 2000, "quick": 200, "data": "spread",
     }  # fmt: skip
-    quadrature = {"degree": 25, "batch": 100, "asked": 25, "accuracy": 1e-8}
+    quadrature = {"degree": 25, "batch": 100, "asked": 25, "accuracy": 1e-8, "agree": 0.2}
     yield {**smooth, **quadrature, "name": "tanh", "activation": "tanh", "weight_var": 1.5}
     yield {**smooth, **quadrature, "name": "silu", "activation": "silu"}
-    yield {**smooth, "name": "gelu", "activation": "gelu", "asked": 1.5}
+    yield {**smooth, "name": "gelu", "activation": "gelu", "asked": 1.5, "agree": 1e-8}
     conv = {
         "kind": "conv", "weight_var": 2.0, "bias_var": 0.0, "dtype": "float32", "data": "images",
+        "agree": 1e-3,
     }  # fmt: skip
     myrtle = {**conv, "layers": MYRTLE, "asked": 100}
     flat = {**conv, "layers": ["conv"] * 5, "asked": 5}
