@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from whydeep.network import Activation as Activation
     from whydeep.network import Add as Add
     from whydeep.network import Affine as Affine
+    from whydeep.network import Aggregate as Aggregate
     from whydeep.network import Attention as Attention
     from whydeep.network import AvgPool as AvgPool
     from whydeep.network import BatchNorm as BatchNorm
@@ -74,6 +75,7 @@ _HOMES = {
     "Activation": "whydeep.network",
     "Add": "whydeep.network",
     "Affine": "whydeep.network",
+    "Aggregate": "whydeep.network",
     "Attention": "whydeep.network",
     "AvgPool": "whydeep.network",
     "BatchNorm": "whydeep.network",
@@ -125,6 +127,7 @@ __all__ = [
     "Activation",
     "Add",
     "Affine",
+    "Aggregate",
     "Attention",
     "AvgPool",
     "BatchNorm",

@@ -11,6 +11,7 @@ functions that appear when the whole is differentiated (relu'' = delta).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -195,6 +196,14 @@ def _gaussian(z: Any) -> Any:
     return jnp.exp(-z * z)
 
 
+def _gabor(z: Any) -> Any:
+    return jnp.exp(-z * z) * jnp.sin(z)
+
+
+def _shifted_sine(z: Any, frequency: float) -> Any:
+    return math.sqrt(2.0) * jnp.sin(frequency * z + math.pi / 4.0)
+
+
 def _power(z: Any, exponent: int) -> Any:
     return jax.lax.integer_pow(z, exponent)
 
@@ -234,6 +243,77 @@ def _selu() -> ScalarFunction:
     return ScalarFunction("selu", pieces, (0.0,), family="selu")
 
 
+def _sign() -> ScalarFunction:
+    pieces = (functools.partial(_constant, value=-1.0), functools.partial(_constant, value=1.0))
+    return ScalarFunction("sign", pieces, (0.0,), odd=True, family="sign")
+
+
+def _rectified_monomial(exponent: float = 2) -> ScalarFunction:
+    if exponent != int(exponent) or not 0 <= exponent <= 12:
+        raise InputError(
+            "A rectified monomial needs a small whole exponent.",
+            received=f"rectified_monomial({exponent})",
+            needed="a whole number from 0 to 12",
+        )
+    k = int(exponent)
+    if k == 0:
+        return _step()
+    if k == 1:
+        return _homogeneous("relu", 0.0, 1.0)
+    return ScalarFunction(
+        f"rectified_monomial({k})",
+        (_zero, functools.partial(_power, exponent=k)),
+        kinks=(0.0,),
+        heavy_tailed=k >= 3,
+        family="rectified_monomial",
+        parameters=(float(k),),
+    )
+
+
+def _horner(z: Any, coefficients: tuple[float, ...]) -> Any:
+    total = 0.0 * z + coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        total = total * z + coefficient
+    return total
+
+
+def _polynomial(*coefficients: float) -> ScalarFunction:
+    if not 1 <= len(coefficients) <= 13:
+        raise InputError(
+            "A polynomial needs its coefficients, from the constant up.",
+            received=f"{len(coefficients)} numbers",
+            needed='1 to 13 of them: "polynomial(0, 1, 0, -0.2)" is z - 0.2 z^3',
+        )
+    return ScalarFunction(
+        _spell("polynomial", coefficients),
+        (functools.partial(_horner, coefficients=coefficients),),
+        odd=not any(coefficients[::2]),
+        heavy_tailed=len(coefficients) > 3,
+        family="polynomial",
+        parameters=coefficients,
+    )
+
+
+def _hermite(degree: float = 2) -> ScalarFunction:
+    if degree != int(degree) or not 0 <= degree <= 12:
+        raise InputError(
+            "A Hermite polynomial needs a small whole degree.",
+            received=f"hermite({degree})",
+            needed="a whole number from 0 to 12",
+        )
+    n = int(degree)
+    plain = np.polynomial.hermite_e.herme2poly(np.eye(n + 1)[n]) / math.sqrt(math.factorial(n))
+    found = _polynomial(*map(float, plain))
+    return dataclasses.replace(found, name=f"hermite({n})")
+
+
+def _rbf(gamma: float = 1.0) -> ScalarFunction:
+    if gamma <= 0:
+        raise InputError("The rbf needs gamma > 0.", received=f"rbf({gamma:g})")
+    piece = functools.partial(_shifted_sine, frequency=math.sqrt(2.0 * gamma))
+    return ScalarFunction(f"rbf({gamma:g})", (piece,), family="rbf", parameters=(gamma,))
+
+
 def _step() -> ScalarFunction:
     pieces = (_zero, functools.partial(_constant, value=1.0))
     return ScalarFunction("step", pieces, (0.0,), family="step")
@@ -249,11 +329,11 @@ def _hard_tanh() -> ScalarFunction:
 
 
 def _monomial(exponent: float = 2) -> ScalarFunction:
-    if exponent != int(exponent) or not 1 <= exponent <= 12:
+    if exponent != int(exponent) or not 0 <= exponent <= 12:
         raise InputError(
             "A monomial needs a small whole exponent.",
             received=f"monomial({exponent})",
-            needed="a whole number from 1 to 12",
+            needed="a whole number from 0 to 12",
             cause="z**k is not smooth at 0 for other powers, and its moments grow like (2k)!",
             suggestion='"monomial(3)"',
         )
@@ -294,7 +374,13 @@ _BUILDERS: dict[str, Callable[..., ScalarFunction]] = {
     "cos": _entire("cos", jnp.cos),
     "exp": _entire("exp", jnp.exp, heavy_tailed=True),
     "gaussian": _entire("gaussian", _gaussian),
+    "gabor": _entire("gabor", _gabor, odd=True),
+    "rbf": _rbf,
+    "sign": _sign,
     "monomial": _monomial,
+    "rectified_monomial": _rectified_monomial,
+    "polynomial": _polynomial,
+    "hermite": _hermite,
 }
 _ALIASES = {"swish": "silu", "identity": "linear", "heaviside": "step", "logistic": "sigmoid"}
 

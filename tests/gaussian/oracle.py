@@ -2,6 +2,11 @@
 
 import mpmath as mp
 
+from whydeep import activations
+
+# Every named activation, as it can be spelled: a polynomial has no default.
+SPELLED = (*(n for n in activations.NAMES if n != "polynomial"), "polynomial(0.4, -0.7, 0.3, 0.1)")
+
 SMOOTH = {
     "tanh": mp.tanh,
     "erf": mp.erf,

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from tests.gaussian.oracle import SPELLED
 from whydeep import activations
 from whydeep.gaussian import Covariance, pair_derivatives, second_moments, self_derivatives
 
-NAMES = [*activations.NAMES, "elu(0.5)", "leaky_relu(0.3)"]
+NAMES = [*SPELLED, "elu(0.5)", "leaky_relu(0.3)"]
 Q_A, Q_B, K = 1.3, 0.8, 0.45
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from tests.gaussian import oracle
+from tests.gaussian.oracle import SPELLED
 from whydeep import activations
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import (
@@ -15,7 +16,7 @@ from whydeep.gaussian import (
     slopes,
 )
 
-ALL = [*activations.NAMES, "monomial(3)", "leaky_relu(0.2)", "elu(0.5)"]
+ALL = [*SPELLED, "monomial(3)", "leaky_relu(0.2)", "elu(0.5)"]
 
 
 def two(qa, qb, less):

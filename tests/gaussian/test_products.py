@@ -4,11 +4,12 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+from tests.gaussian.oracle import SPELLED
 from whydeep import activations
 from whydeep.errors import InputError
 from whydeep.gaussian import Covariance, _orthant, _products, product_moments, second_moments
 
-ALL = [*activations.NAMES, "monomial(3)"]
+ALL = [*SPELLED, "monomial(3)"]
 SMOOTH = [n for n in ALL if activations.get(n).smooth]
 KINKED = [n for n in ALL if not activations.get(n).smooth]
 EVERY = np.array(list(itertools.combinations_with_replacement(range(4), 4)))

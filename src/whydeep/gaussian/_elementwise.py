@@ -225,6 +225,19 @@ def _step_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
     return 0.5 - _angle(qa, qb, k)[1] / (2.0 * math.pi)
 
 
+def _sign_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    return 1.0 - 2.0 / math.pi * _angle(qa, qb, k)[1]
+
+
+def _rbf_image(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    # sqrt(2) sin(sqrt(2 gamma) z + pi/4): Rahimi and Recht 2007.
+    return jnp.exp(-s.parameters[0] * (qa + qb - 2.0 * k))
+
+
+def _rbf_slope(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    return 2.0 * s.parameters[0] * _rbf_image(s, qa, qb, k)
+
+
 def _polynomial_image(s: ScalarFunction, qa: Any, qb: Any, k: Any, drop: int = 0) -> Any:
     # <p_a p_b> = sum_n k^n / n! <p^(n)>_a <p^(n)>_b, a finite sum (Price 1958).
     p = np.polynomial.Polynomial(_coefficients(s)).deriv(drop)
@@ -240,8 +253,8 @@ def _polynomial_slope(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
 
 
 def _coefficients(s: ScalarFunction) -> np.ndarray:
-    if s.family == "linear":
-        return np.array([0.0, 1.0])
+    if s.family == "polynomial":
+        return np.array(s.parameters)
     return np.eye(int(s.parameters[0]) + 1)[-1]
 
 
@@ -263,7 +276,10 @@ _IMAGE = {
     "exp": _exponential_image,
     "gaussian": _gaussian_image,
     "step": _step_image,
+    "sign": _sign_image,
+    "rbf": _rbf_image,
     "monomial": _polynomial_image,
+    "polynomial": _polynomial_image,
 }
 _SLOPE = {
     "erf": _erf_slope,
@@ -272,7 +288,9 @@ _SLOPE = {
     "cos": _sine_image,
     "exp": _exponential_image,
     "gaussian": _gaussian_slope,
+    "rbf": _rbf_slope,
     "monomial": _polynomial_slope,
+    "polynomial": _polynomial_slope,
 }
 
 

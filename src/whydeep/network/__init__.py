@@ -35,6 +35,7 @@ from whydeep.network._normalisation import BatchNorm as BatchNorm
 from whydeep.network._normalisation import GroupNorm as GroupNorm
 from whydeep.network._normalisation import LayerNorm as LayerNorm
 from whydeep.network._normalisation import RMSNorm as RMSNorm
+from whydeep.network._positions import Aggregate as Aggregate
 from whydeep.network._positions import AvgPool as AvgPool
 from whydeep.network._positions import Flatten as Flatten
 from whydeep.network._positions import GlobalAvgPool as GlobalAvgPool

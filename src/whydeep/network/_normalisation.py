@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from whydeep.errors import InputError
 from whydeep.network._checks import check_choice, check_number, check_whole
 from whydeep.network._layers import Layer
 
@@ -32,17 +33,25 @@ class LayerNorm(_Norm):
         eps: added to the variance.
         scale_lr: learning rate of its own scale in the tangent kernel. 0: not counted.
         shift_lr: of its own shift.
-        over: "channels", or "all" for channels and positions together.
+        over: "channels", "all" for channels and positions together, or numbers of spatial
+            dimensions that are taken together with the channels.
 
     Source: Ba, Kiros and Hinton 2016. At infinite width mean and variance are Gaussian means,
     and their own gradients vanish like 1/width.
     """
 
-    over: str = "channels"
+    over: str | tuple[int, ...] = "channels"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("over", self.over, ("channels", "all"))
+        if isinstance(self.over, str):
+            check_choice("over", self.over, ("channels", "all"))
+        elif not all(isinstance(axis, int) and axis >= 0 for axis in self.over):
+            raise InputError(
+                "This normalisation can't be read.",
+                received=f"over={self.over!r}",
+                needed='"channels", "all", or numbers 0, 1, ... of spatial dimensions',
+            )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from whydeep.network._convolution import check_padding, per_dimension, windows
 from whydeep.network._layers import Array, Layer, Shape
 
 __all__ = [
+    "Aggregate",
     "AvgPool",
     "Flatten",
     "GlobalAvgPool",
@@ -93,6 +94,15 @@ class Flatten(Layer):
     def output_shape(self, *shapes: Shape) -> Shape:
         """No positions are left, the channels of all stand side by side."""
         return Shape((), shapes[0].count * shapes[0].channels)
+
+
+@dataclass(frozen=True)
+class Aggregate(Layer):
+    """Sums over neighbours in a graph that each input has: ``s'(p) = sum_q g[q, p] s(q)``.
+
+    The graphs are given with the inputs: ``whydeep.kernel(net, x1, graph1=...)``, an array
+    (N, positions, positions) of weights from q to p. A graph that all inputs share is `aggregate`.
+    """
 
 
 @dataclass(frozen=True)

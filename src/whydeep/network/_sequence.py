@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 from whydeep.activations import ScalarFunction, get
 from whydeep.errors import InputError
 from whydeep.network._checks import check_choice, check_number, check_whole
-from whydeep.network._layers import PARAMETERIZATIONS, Layer, Shape, check_weights
+from whydeep.network._layers import PARAMETERIZATIONS, Array, Layer, Shape, check_weights
 
 __all__ = ["DotProductAttention", "Embedding", "PositionalEmbedding", "Recurrent"]
 
@@ -55,6 +56,15 @@ class PositionalEmbedding(Layer):
 
     It takes the place of an input (``arity`` 0): `Add` it to an embedding; a class token is one of
     one position, put beside the others by `Concatenate`.
+
+    Args:
+        positions: their shape.
+        width: channels.
+        var: variance of the entries.
+        lr: learning rate of the entries in the tangent kernel; None: ``var`` in the "ntk"
+            parameterization, 1 in the "standard" one.
+        parameterization: "ntk", "standard" or "mup".
+        covariance: (P, P), between positions, in units of `var`; independent unless given.
     """
 
     positions: tuple[int, ...]
@@ -62,11 +72,22 @@ class PositionalEmbedding(Layer):
     var: Any = 1.0
     lr: Any = None
     parameterization: str = "ntk"
+    covariance: Array | None = None
 
     arity: ClassVar[int | None] = 0
 
     def __post_init__(self) -> None:
         positions = (self.positions,) if isinstance(self.positions, int) else self.positions
+        if self.covariance is not None:
+            count = math.prod(positions)
+            matrix = Array(getattr(self.covariance, "values", self.covariance))
+            if matrix.values.shape != (count, count):
+                raise InputError(
+                    "The covariance between positions has the wrong shape.",
+                    received=f"{matrix.values.shape}",
+                    needed=f"{(count, count)}",
+                )
+            object.__setattr__(self, "covariance", matrix)
         object.__setattr__(self, "positions", tuple(check_whole("positions", p) for p in positions))
         object.__setattr__(self, "width", check_whole("width", self.width))
         check_weights(self, "var", "lr")
@@ -96,12 +117,14 @@ class DotProductAttention(Layer):
             fixed numbers, zero unless queries and keys share their weights.
         softmax: whether A is the softmax of the logits, or the logits themselves.
         causal: whether position p sees positions r <= p only.
+        function: applied to the logits where there is no softmax.
     """
 
     heads: int = 8
     scaling: str = "1/sqrt(d)"
     softmax: bool = True
     causal: bool = False
+    function: ScalarFunction | None = None
 
     arity: ClassVar[int | None] = 3
 

@@ -39,8 +39,10 @@ def attention_kernels(run: Propagation, i: int, side: Side) -> tuple[Any, Any]:
     t_v = run.tangent(value, value, side, full=True)
     seen = _seen(layer, step.count, run.plan.steps[key].count)
     if layer.scaling == "1/d":
-        weights = [_weights(layer, run.second(query, key, run.self_of(w), full=True), seen)
-                   for w in (side.left, side.right)]  # fmt: skip
+        weights = []
+        for which in (side.left, side.right):
+            logits = run.second(query, key, run.self_of(which), full=True)
+            weights.append(_weights(layer, logits, _there(run, key, which, seen)))
         left = weights[0][:, None] if side.pairs == 2 else weights[0]
         right = weights[1][None] if side.pairs == 2 else weights[1]
         c, t = (None if v is None else left @ v @ jnp.swapaxes(right, -1, -2) for v in (c_v, t_v))
@@ -56,6 +58,12 @@ def attention_kernels(run: Propagation, i: int, side: Side) -> tuple[Any, Any]:
     parts = [run.second(k, k, side, full=True) for k in (query, key)]
     rates = [run.tangent(k, k, side, full=True) for k in (query, key)]
     if not layer.softmax:
+        if layer.function is not None:
+            raise UnsupportedError(
+                "A function of fluctuating logits has no rule.",
+                received=f'{step.described}, {layer.function.name}, scaling "1/sqrt(d)"',
+                needed='the logits themselves, their softmax, or scaling "1/d"',
+            )
         return _linear(parts, rates, c_v, t_v, seen)
     return _softmax(run, i, side, parts, rates, c_v, t_v, seen)
 
@@ -65,9 +73,15 @@ def _seen(layer: DotProductAttention, rows: int, columns: int) -> np.ndarray:
     return np.tri(rows, columns, dtype=bool) if layer.causal else np.ones((rows, columns), bool)
 
 
+def _there(run: Propagation, key: int, which: int, seen: np.ndarray) -> Any:
+    """The same, without keys that are padding: (A or 1, P, Q)."""
+    mask = run.mask(key, which)
+    return jnp.asarray(seen)[None] if mask is None else seen[None] & (mask[:, None, :] > 0)
+
+
 def _weights(layer: DotProductAttention, logits: Any, seen: np.ndarray) -> Any:
     if not layer.softmax:
-        return jnp.where(seen, logits, 0.0)
+        return jnp.where(seen, logits if layer.function is None else layer.function(logits), 0.0)
     return jax.nn.softmax(jnp.where(seen, logits, -jnp.inf), -1)
 
 
@@ -90,7 +104,7 @@ def _linear(
         terms.append(t_q * inner)
     if t_k is not None:
         terms.append(c_q * total(t_k * c_v))
-    return c_q * inner, sum(terms) if terms else jnp.zeros_like(c_v)
+    return c_q * inner, sum(terms[1:], terms[0]) if terms else None
 
 
 def _softmax(
@@ -105,6 +119,10 @@ def _softmax(
     rows, columns = seen.shape
     pairs = math.prod(lead)
     size = roots[0].shape[-1], roots[1].shape[-1]
+    shown = [
+        run.paired(_there(run, key, which, seen), side, right=right)
+        for which, right in ((side.left, False), (side.right, True))
+    ]
     rng = np.random.default_rng([run.seed, i])
     width = max(1, min(run.draws // 2, _BLOCK // (pairs * rows * columns)))
     c: Any = jnp.zeros((pairs, rows, rows))
@@ -112,10 +130,10 @@ def _softmax(
     count = 0
     while count < run.draws:
         z = rng.standard_normal((width, *size))
-        block = _block_sums(*roots, jnp.asarray(np.concatenate([z, -z]), c.dtype), *flat, seen)
+        block = _block_sums(*roots, jnp.asarray(np.concatenate([z, -z]), c.dtype), *flat, *shown)
         c, t, count = c + block[0], t + block[1], count + 2 * width
-    c, t = c / count, t / count
-    return run.like_self(i, side, c.reshape(*lead, rows, rows), t.reshape(*lead, rows, rows))
+    c, t = ((v / count).reshape(*lead, rows, rows) for v in (c, t))
+    return run.like_self(i, side, c, t if run.ntk else None)
 
 
 def _root(run: Propagation, k: int, side: Side, cross: Any) -> Any:
@@ -144,17 +162,17 @@ def joint_blocks(run: Propagation, k: int, side: Side, cross: Any) -> Any:
 @jax.jit
 def _block_sums(
     root_q: Any, root_k: Any, z: Any, c_q: Any, c_k: Any, t_q: Any, t_k: Any, c_v: Any, t_v: Any,
-    seen: Any,
+    left: Any, right: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Sums over draws of A C_v A'^T, and of the tangent kernel: through values, and logits."""
 
-    def weights(which: int) -> Any:
+    def weights(which: int, seen: Any) -> Any:
         logits = jnp.einsum(
             "npx,sxy,nuy->nspu", root_q[:, which], z, root_k[:, which], optimize=True
         )
-        return jax.nn.softmax(jnp.where(seen, logits, -jnp.inf), -1)
+        return jax.nn.softmax(jnp.where(seen[:, None], logits, -jnp.inf), -1)
 
-    a, b = weights(0), weights(-1)
+    a, b = weights(0, left), weights(-1, right)
     bt = jnp.swapaxes(b, -1, -2)
 
     def between(x: Any) -> Any:

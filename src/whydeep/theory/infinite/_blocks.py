@@ -39,20 +39,23 @@ class Found:
 
 
 def propagate_traced(
-    network: Network, x1: Any, x2: Any, *, draws: int, seed: int
+    network: Network, x1: Any, x2: Any, *, ntk: bool, draws: int, seed: int
 ) -> tuple[Any, Any]:
     """C and T of the output as traced arrays, in one block, in the precision JAX is set to."""
     left = jnp.asarray(x1)
     right = left if x2 is None else jnp.asarray(x2)
     steps = plan(network, left.shape[1:])
-    run = Propagation(steps, (left, right), _same(left, right, x2 is None), seed, draws)
-    return _shaped(steps, *run.output(steps.step_of_node[-1], CROSS))
+    same = _same(left, right, x2 is None)
+    run = Propagation(steps, (left, right), same, ntk=ntk, seed=seed, draws=draws)
+    return _output(steps, run, ntk=ntk)
 
 
 def propagate(
     network: Network,
     x1: np.ndarray,
     x2: np.ndarray | None,
+    masks: tuple[np.ndarray | None, np.ndarray | None],
+    graphs: tuple[np.ndarray | None, np.ndarray | None],
     *,
     ntk: bool,
     dtype: str,
@@ -78,18 +81,28 @@ def propagate(
                 right = x1 if x2 is None else x2
                 pair = _cast(x1[rows], dtype), _cast(right[columns], dtype)
                 same = _same(*pair, x2 is None and rows == columns)
+                there, linked = (_parts(both, rows, columns) for both in (masks, graphs))
                 run = Propagation(
-                    steps, pair, same, seed * _REPEATS + repeat, max(draws // repeats, 1)
-                )
-                out = {0: _shaped(steps, *run.output(steps.step_of_node[-1], CROSS))}
-                if every:
-                    for number, node in enumerate(weighted, start=1):
-                        out[number] = _at_equal_positions(steps, run, steps.step_of_node[node])
-                whole.put(rows, columns, out, mirror=x2 is None and rows != columns, ntk=ntk)
+                    steps, pair, same, ntk=ntk, seed=seed * _REPEATS + repeat,
+                    draws=max(draws // repeats, 1), masks=there, graphs=linked,
+                )  # fmt: skip
+                out = {0: _output(steps, run, ntk=ntk)}
+                for number, node in enumerate(weighted if every else (), start=1):
+                    step = steps.step_of_node[node]
+                    out[number] = _at_equal_positions(steps, run, step, ntk=ntk)
+                whole.put(rows, columns, out, mirror=x2 is None and rows != columns)
                 whole.error = max(whole.error, run.error)
                 advance()
             results.append(whole)
     return _gathered(results, ntk=ntk)
+
+
+def _parts(both: tuple[Any, Any], rows: slice, columns: slice) -> tuple[Any, Any]:
+    left, right = both
+    return (
+        None if left is None else jnp.asarray(left[rows]),
+        None if right is None else jnp.asarray(right[columns]),
+    )
 
 
 def _cast(x: np.ndarray, dtype: str) -> Any:
@@ -109,11 +122,10 @@ class _Whole:
         self.arrays: dict[int, list[np.ndarray]] = {}
 
     def put(
-        self, rows: slice, columns: slice, out: dict[int, tuple[Any, Any]], *, mirror: bool,
-        ntk: bool,
-    ) -> None:  # fmt: skip
+        self, rows: slice, columns: slice, out: dict[int, tuple[Any, Any]], *, mirror: bool
+    ) -> None:
         for number, both in out.items():
-            wanted = both if ntk else both[:1]
+            wanted = [v for v in both if v is not None]
             if number not in self.arrays:
                 self.arrays[number] = [
                     np.empty((*self.sizes, *v.shape[2:]), self.dtype) for v in wanted
@@ -122,12 +134,10 @@ class _Whole:
                 block = np.asarray(value)
                 array[rows, columns] = block
                 if mirror:
-                    inner = (block.ndim - 2) // 2
-                    axes = list(range(2, block.ndim))
-                    swapped = axes[inner:] + axes[:inner] if block.ndim % 2 == 0 else axes
-                    if number:  # equal positions: nothing to swap
-                        swapped = axes
-                    array[columns, rows] = block.transpose(1, 0, *swapped)
+                    # Positions of both inputs change places too, where both are there.
+                    half = (block.ndim - 2) // 2 if number == 0 else 0
+                    inner = list(range(2, block.ndim))
+                    array[columns, rows] = block.transpose(1, 0, *inner[half:], *inner[:half])
 
 
 def _gathered(results: list[_Whole], *, ntk: bool) -> Found:
@@ -151,21 +161,26 @@ def _rounding(whole: _Whole) -> float:
     return 64.0 * float(np.finfo(whole.dtype).eps)
 
 
-def _shaped(steps: Plan, c: Any, t: Any) -> tuple[Any, Any]:
-    step = steps.steps[steps.step_of_node[-1]]
-    t = jnp.zeros_like(c) if t is None else t
-    if step.flat or step.count == 1:
-        return c.reshape(c.shape[:2]), t.reshape(t.shape[:2])
-    shape = (*c.shape[:2], *step.positions, *step.positions)
-    return c.reshape(shape), t.reshape(shape)
+def _output(steps: Plan, run: Propagation, *, ntk: bool) -> tuple[Any, Any]:
+    last = steps.step_of_node[-1]
+    step = steps.steps[last]
+    c = run.output("second", last, CROSS)
+    shape = c.shape[:2] if step.flat or step.count == 1 else (
+        *c.shape[:2], *step.positions, *step.positions
+    )  # fmt: skip
+    if not ntk:
+        return c.reshape(shape), None
+    t = run.output("tangent", last, CROSS)
+    return c.reshape(shape), (jnp.zeros_like(c) if t is None else t).reshape(shape)
 
 
-def _at_equal_positions(steps: Plan, run: Propagation, i: int) -> tuple[Any, Any]:
-    step = steps.steps[i]
-    c, t = (f(i, i, CROSS, full=False) for f in (run.second, run.tangent))
-    t = jnp.zeros_like(c) if t is None else t
-    shape = (*c.shape[:2], *step.positions)
-    return c.reshape(shape), t.reshape(shape)
+def _at_equal_positions(steps: Plan, run: Propagation, i: int, *, ntk: bool) -> tuple[Any, Any]:
+    shape = (*run.pairs(CROSS), *steps.steps[i].positions)
+    c = run.second(i, i, CROSS, full=False).reshape(shape)
+    if not ntk:
+        return c, None
+    t = run.tangent(i, i, CROSS, full=False)
+    return c, jnp.zeros_like(c) if t is None else t.reshape(shape)
 
 
 def _blocks(sizes: tuple[int, int], side: int, *, symmetric: bool) -> Iterator[tuple[slice, slice]]:

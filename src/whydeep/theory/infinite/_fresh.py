@@ -40,7 +40,8 @@ def fresh_kernels(run: Propagation, i: int, side: Side, *, full: bool) -> tuple[
         alike = equal_tokens(left, right, side, full=full)
         return layer.var * alike, layer.rate * alike
     if isinstance(layer, PositionalEmbedding):
-        eye = jnp.eye(step.count) if full else jnp.ones(step.count)
+        eye = jnp.eye(step.count) if layer.covariance is None else layer.covariance.values
+        eye = jnp.asarray(eye if full else jnp.diagonal(eye))
         alike = jnp.broadcast_to(eye, (*run.pairs(side), *eye.shape))
         return layer.var * alike, layer.rate * alike
     k = step.inputs[0]
@@ -49,15 +50,14 @@ def fresh_kernels(run: Propagation, i: int, side: Side, *, full: bool) -> tuple[
     side_by_side = isinstance(before.layer, Join) and before.layer.axis == "channels"
     c, t = run.joined(k, side, full=inner) if side_by_side else _seen(run, k, side, full=inner)
     c, t = (None if v is None else _window(v, layer, before, step, full=inner) for v in (c, t))
-    bias_lr, weight_lr = layer.learning_rates(before.fan_in_shape.channels)
-    kernel = layer.bias_var + layer.weight_var * c
-    tangent = bias_lr + weight_lr * c
-    if t is not None:
-        tangent = tangent + layer.weight_var * t
+    both = [layer.bias_var + layer.weight_var * c]
+    if run.ntk:
+        bias_lr, weight_lr = layer.learning_rates(before.fan_in_shape.channels)
+        own = bias_lr + weight_lr * c
+        both.append(own if t is None else own + layer.weight_var * t)
     if full and isinstance(layer, ConvLocal):  # weights of their own at every position
-        eye = jnp.eye(step.count)
-        kernel, tangent = kernel[..., None] * eye, tangent[..., None] * eye
-    return kernel, tangent
+        both = [v[..., None] * jnp.eye(step.count) for v in both]
+    return both[0], both[1] if run.ntk else None
 
 
 def joined_kernels(run: Propagation, k: int, side: Side, *, full: bool) -> tuple[Any, Any]:

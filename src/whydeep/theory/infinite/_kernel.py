@@ -11,7 +11,14 @@ import numpy as np
 
 from whydeep.data import check_inputs
 from whydeep.errors import InputError
-from whydeep.network import DotProductAttention, Dropout, Network, check_whole, is_traced
+from whydeep.network import (
+    ChannelsLast,
+    DotProductAttention,
+    Dropout,
+    Network,
+    check_whole,
+    is_traced,
+)
 from whydeep.theory.infinite._blocks import propagate, propagate_traced
 from whydeep.theory.infinite._fast_paths import fast_kernels
 
@@ -60,6 +67,10 @@ def kernel(
     dtype: str = "float64",
     layers: str = "output",
     tile: int | None = None,
+    mask1: Any = None,
+    mask2: Any = None,
+    graph1: Any = None,
+    graph2: Any = None,
     draws: int = 8192,
     seed: int = 0,
 ) -> Kernel:
@@ -78,6 +89,11 @@ def kernel(
         dtype: "float64", or "float32" for half the time and memory.
         layers: "output", or "all" for the kernels of every layer's preactivations too.
         tile: how many inputs are worked on at once, against as many: bounds working memory.
+        mask1: for inputs of different lengths: (N1, *positions), true where x1 is there and false
+            where it is padding. Padding is zero after every layer, and no mean counts it.
+        mask2: likewise for x2.
+        graph1: for `whydeep.Aggregate`: (N1, P, P), the weight from position to position.
+        graph2: likewise for x2.
         draws: where a law is known from draws only (softmax attention, max pooling, a nonlinearity
             of several Gaussians), how many.
         seed: of those draws.
@@ -108,8 +124,8 @@ def kernel(
     if is_traced(x1) or is_traced(x2) or _has_traced(network):
         if layers != "output":
             raise InputError("Layers can't be asked for under jax.grad.", received=f"{layers=}")
-        nngp, tangent = propagate_traced(network, x1, x2, draws=draws, seed=seed)
-        return Kernel(nngp, tangent if ntk else None, assumptions=_assumptions(network))
+        found = propagate_traced(network, x1, x2, ntk=ntk, draws=draws, seed=seed)
+        return Kernel(*found, assumptions=_assumptions(network))
     _check_choices(dtype, layers)
     draws = check_whole("draws", draws, least=_FEWEST_DRAWS)
     seed = check_whole("seed", seed, least=0)
@@ -121,12 +137,21 @@ def kernel(
             "x1 and x2 are inputs of different shapes.",
             received=f"{left.shape[1:]} and {right.shape[1:]}",
         )
-    if layers == "output":
+    masks = (
+        _mask(network, left, mask1, "mask1"),
+        _mask(network, left, mask1, "mask1") if right is None else
+        _mask(network, right, mask2, "mask2"),
+    )  # fmt: skip
+    graphs = (
+        _graph(left, graph1, "graph1"),
+        _graph(left, graph1, "graph1") if right is None else _graph(right, graph2, "graph2"),
+    )
+    if layers == "output" and all(mask is None for mask in masks):
         fast = fast_kernels(network, left, right, ntk=ntk, dtype=dtype, tile=tile)
         if fast is not None:
             return Kernel(*fast, assumptions=_assumptions(network))
     found = propagate(
-        network, left, right, ntk=ntk, dtype=dtype, every=layers == "all", tile=tile,
+        network, left, right, masks, graphs, ntk=ntk, dtype=dtype, every=layers == "all", tile=tile,
         draws=draws, seed=seed,
     )  # fmt: skip
     inner = {n: Kernel(k, t, found.error) for n, (k, t) in found.layers.items()}
@@ -174,6 +199,37 @@ def _checked(network: Network, x: Any, name: str) -> np.ndarray:
     if array.dtype == object or array.ndim == 2:
         return check_inputs(x, name=name)
     return check_inputs(array.reshape(len(array), -1), name=name).reshape(array.shape)
+
+
+def _mask(network: Network, x: np.ndarray, mask: Any, name: str) -> np.ndarray | None:
+    if mask is None:
+        return None
+    array = np.asarray(mask)
+    first = network.nodes[0].layer
+    wanted = x.shape if network.takes_tokens else x.shape[:-1]
+    if isinstance(first, ChannelsLast):
+        wanted = (len(x), *x.shape[2:])
+    if array.shape != wanted or array.dtype.kind not in "bui" or np.any(array * (1 - array)):
+        raise InputError(
+            f"{name} can't be read.",
+            received=f"shape {array.shape} of {array.dtype}",
+            needed=f"shape {wanted}, true where the input is there and false where it is padding",
+        )
+    return array.astype(np.float64)
+
+
+def _graph(x: np.ndarray, graph: Any, name: str) -> np.ndarray | None:
+    if graph is None:
+        return None
+    array = np.asarray(graph, dtype=np.float64)
+    square = array.ndim == 3 and array.shape[1] == array.shape[2]
+    if not square or len(array) != len(x) or not np.all(np.isfinite(array)):
+        raise InputError(
+            f"{name} can't be read.",
+            received=f"shape {array.shape}",
+            needed=f"({len(x)}, P, P) finite weights, from position to position",
+        )
+    return array
 
 
 def _assumptions(network: Network, *, drawn: bool = False) -> tuple[str, ...]:

@@ -11,22 +11,16 @@ import jax.numpy as jnp
 from whydeep.network import (
     Activation,
     Affine,
-    AvgPool,
     BatchNorm,
     ChannelsLast,
     Constant,
     Flatten,
-    GlobalAvgPool,
-    GlobalSumPool,
     Identity,
     Join,
-    Mix,
     Product,
     Sum,
-    SumPool,
 )
-from whydeep.theory.infinite._plan import Input, Step, scale_and_shift
-from whydeep.theory.infinite._positions import matrices, mixed
+from whydeep.theory.infinite._plan import MIXING, Input, Step, scale_and_shift
 
 if TYPE_CHECKING:
     from whydeep.theory.infinite._propagate import Propagation, Side
@@ -43,6 +37,8 @@ def known_values(run: Propagation, i: int, which: int) -> Any:
     if isinstance(layer, Constant):
         return jnp.asarray(layer.array.values).reshape(1, step.count, step.channels)
     before = [run.data(k, which) for k in step.inputs]
+    if isinstance(layer, MIXING):
+        return run.mixed(before[0], step, which, -2, run.self_of(which))
     return _RULES[type(layer)](run, step, before)
 
 
@@ -50,11 +46,6 @@ def _channels_last(run: Propagation, step: Step, before: list[Any]) -> Any:
     first = run.plan.steps[step.inputs[0]]
     grid = before[0].reshape(len(before[0]), *first.positions, first.channels)
     return jnp.moveaxis(grid, 1, -1).reshape(len(grid), step.count, step.channels)
-
-
-def _mixed(run: Propagation, step: Step, before: list[Any]) -> Any:
-    positions = run.plan.steps[step.inputs[0]].positions
-    return mixed(before[0], matrices(step.layer, positions), positions, -2)
 
 
 def _joined(run: Propagation, step: Step, before: list[Any]) -> Any:
@@ -84,11 +75,6 @@ _RULES: dict[type, Callable[[Any, Any, list[Any]], Any]] = {
     Join: _joined,
     Affine: _affine,
     BatchNorm: _affine,
-    AvgPool: _mixed,
-    SumPool: _mixed,
-    GlobalAvgPool: _mixed,
-    GlobalSumPool: _mixed,
-    Mix: _mixed,
 }
 
 

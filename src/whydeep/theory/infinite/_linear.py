@@ -19,7 +19,6 @@ from whydeep.network import (
     Sum,
 )
 from whydeep.theory.infinite._plan import MIXING, NORMS, Step, own_rates
-from whydeep.theory.infinite._positions import matrices, mixed
 
 if TYPE_CHECKING:
     from whydeep.theory.infinite._propagate import Propagation, Side
@@ -54,30 +53,39 @@ def linear_kernel(
     if isinstance(layer, Identity | Flatten | Sum):
         return total([inner(k) for k in step.inputs])
     if isinstance(layer, MIXING):
-        return _mixed(run, step, inner, full=full, right=right)
+        return _mixed(run, step, inner, side, full=full, right=right)
+    if isinstance(layer, Join) and layer.axis != "channels":
+        return _side_by_side(run, step, inner, full=full, right=right)
     if isinstance(layer, Join):
-        if layer.axis != "channels":
-            return _side_by_side(run, step, inner, full=full, right=right)
-        if i != j:
-            raise UnsupportedError(
-                "Values side by side meet others that are not.",
-                received=step.described,
-                cause="their channels are not alike",
-            )
-        return run.joined(i, side, full=full)[kind == "tangent"]
+        return _joined(run, kind, i, j, side, full=full)
     if isinstance(layer, Dropout):
         value = inner(step.inputs[0])
         return value if i != j or value is None else _dropped(run, value, layer, side, full=full)
     return _scaled(run, kind, i, j, side, inner, full=full, right=right)
 
 
-def _mixed(run: Propagation, step: Step, inner: Inner, *, full: bool, right: bool) -> Any:
-    positions = run.plan.steps[step.inputs[0]].positions
+def _mixed(
+    run: Propagation, step: Step, inner: Inner, side: Side, *, full: bool, right: bool
+) -> Any:
     value = inner(step.inputs[0], full=True)
     if value is None:
         return None
-    value = mixed(value, matrices(step.layer, positions), positions, -1 if right else -2)
-    return value if full else jnp.diagonal(value, axis1=-2, axis2=-1)
+    which = side.right if right else side.left
+    value = run.mixed(value, step, which, -1 if right else -2, side)
+    value = value if full else jnp.diagonal(value, axis1=-2, axis2=-1)
+    if run.masks[which] is None:
+        return value
+    return value * side.spread(run.rescaled(step, which), right=right, full=full)
+
+
+def _joined(run: Propagation, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
+    if i != j:
+        raise UnsupportedError(
+            "Values side by side meet others that are not.",
+            received=f"{run.plan.steps[i].described} and {run.plan.steps[j].described}",
+            cause="their channels are not alike",
+        )
+    return run.joined(i, side, full=full)[kind == "tangent"]
 
 
 def _side_by_side(run: Propagation, step: Step, inner: Inner, *, full: bool, right: bool) -> Any:

@@ -24,8 +24,8 @@ from whydeep.network import (
     RMSNorm,
     Sum,
 )
+from whydeep.theory.infinite._masks import mean_over
 from whydeep.theory.infinite._plan import MIXING, Plan, Step, scale_and_shift
-from whydeep.theory.infinite._positions import matrices, mixed
 from whydeep.theory.infinite._recurrent import recurrent_mean
 from whydeep.theory.infinite._sampled import sampled_mean
 
@@ -61,8 +61,8 @@ def _linear_mean(run: Propagation, step: Step, which: int) -> Any:
     if isinstance(layer, Join):
         return _joined_mean(run, step, before)
     if isinstance(layer, MIXING):
-        positions = run.plan.steps[step.inputs[0]].positions
-        return mixed(before[0], matrices(layer, positions), positions, -1)
+        value = run.mixed(before[0], step, which, -1, run.self_of(which))
+        return value * run.rescaled(step, which) if run.masks[which] is not None else value
     if isinstance(layer, Dropout | Identity | Flatten):
         return before[0]
     scale, shift = run.affine(step, which)
@@ -111,15 +111,25 @@ def affine_of(run: Propagation, step: Step, which: int) -> tuple[Any, Any]:
         return jnp.full(count, scale), None if shift == 0.0 else jnp.full(count, shift)
     k = step.inputs[0]
     square, mean = _square(run, k, which), run.mean(k, which)
-    channels_only = isinstance(layer, RMSNorm) or (
-        isinstance(layer, LayerNorm) and layer.over == "channels"
-    )
-    if step.flat or not channels_only:
-        square, mean = (jnp.broadcast_to(v.mean(-1, keepdims=True), count) for v in (square, mean))
+    axes = _together(layer, step)
+    if axes:
+        mask = run.mask(k, which)
+        square, mean = (mean_over(v, mask, step.positions, axes) for v in (square, mean))
     if isinstance(layer, RMSNorm):
         return 1.0 / jnp.sqrt(square + layer.eps), None
     scale = 1.0 / jnp.sqrt(jnp.maximum(square - mean**2, 0.0) + layer.eps)
     return scale, None if run.plan.steps[k].gaussian else -mean * scale
+
+
+def _together(layer: Any, step: Step) -> tuple[int, ...]:
+    """Spatial dimensions that are normalised together with the channels."""
+    every = tuple(range(len(step.positions)))
+    if step.flat:
+        return every
+    if isinstance(layer, RMSNorm):
+        return ()
+    over = layer.over if isinstance(layer, LayerNorm) else "all"
+    return {"channels": (), "all": every}[over] if isinstance(over, str) else over
 
 
 def _square(run: Propagation, k: int, which: int) -> Any:

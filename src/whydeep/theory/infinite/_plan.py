@@ -20,6 +20,7 @@ from whydeep.errors import UnsupportedError
 from whydeep.network import (
     Activation,
     Affine,
+    Aggregate,
     AvgPool,
     BatchNorm,
     Constant,
@@ -63,7 +64,7 @@ __all__ = [
 ]
 
 FRESH = (Dense, Conv, ConvLocal, ConvTranspose, Embedding, PositionalEmbedding)
-MIXING = (AvgPool, SumPool, GlobalAvgPool, Mix)
+MIXING = (AvgPool, SumPool, GlobalAvgPool, Mix, Aggregate)
 NORMS = (LayerNorm, RMSNorm, GroupNorm)
 # Layers that act on every component of values side by side.
 _DISTRIBUTED = (Activation, Affine, BatchNorm, Dropout, Identity, Flatten, *MIXING)

@@ -20,17 +20,27 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.errors import UnsupportedError
+from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import series_length
-from whydeep.network import DotProductAttention, Product, Recurrent, Sum, is_traced
+from whydeep.network import (
+    Aggregate,
+    DotProductAttention,
+    GlobalAvgPool,
+    Product,
+    Recurrent,
+    Sum,
+    is_traced,
+)
 from whydeep.theory.infinite._attention import attention_kernels
 from whydeep.theory.infinite._fresh import fresh_kernels, joined_kernels
 from whydeep.theory.infinite._functions import IDENTITY
 from whydeep.theory.infinite._known import gram, known_values
 from whydeep.theory.infinite._linear import is_linear, linear_kernel
+from whydeep.theory.infinite._masks import mask_of
 from whydeep.theory.infinite._moments import affine_of, mean_of
 from whydeep.theory.infinite._nonlinear import function_kernel, product_against, product_kernel
 from whydeep.theory.infinite._plan import FRESH, Plan, Step, own_rates
+from whydeep.theory.infinite._positions import matrices, mixed
 from whydeep.theory.infinite._recurrent import recurrent_kernels
 from whydeep.theory.infinite._sampled import sampled_kernels
 
@@ -68,15 +78,21 @@ class Propagation:
         plan: of the network.
         inputs: x1 and x2, (A, *dims) and (B, *dims).
         same: (A, B), whether a and b are one and the same input, so that they share dropout masks.
+        ntk: whether tangent kernels exist and are wanted; if not they are None everywhere.
         seed: of the draws, where a law is known from draws only.
         draws: how many.
+        masks: which positions of x1 and x2 are there, (A, *positions) of 0 and 1; None for all.
+        graphs: weights (A, P, P) from position to position, where a layer aggregates over them.
     """
 
     plan: Plan
     inputs: tuple[Any, Any]
     same: Any
+    ntk: bool = True
     seed: int = 0
     draws: int = 1024
+    masks: tuple[Any, Any] = (None, None)
+    graphs: tuple[Any, Any] = (None, None)
     error: float = 0.0
     memo: dict[Any, Any] = field(default_factory=dict)
 
@@ -94,7 +110,36 @@ class Propagation:
 
     def mean(self, i: int, which: int) -> Any:
         """M(i): (A, P)."""
-        return self._once(("mean", i, which), lambda: mean_of(self, i, which))
+        return self._once(("mean", i, which), lambda: self._masked_mean(i, which))
+
+    def mask(self, i: int, which: int) -> Any:
+        """Which positions of a step are there, (A, P) of 0 and 1; None where all are."""
+        return self._once(("mask", i, which), lambda: mask_of(self, i, which))
+
+    def mixed(self, value: Any, step: Step, which: int, axis: int, side: Side) -> Any:
+        """`value` with the positions along `axis` (negative) of one input mixed by a step."""
+        if not isinstance(step.layer, Aggregate):
+            positions = self.plan.steps[step.inputs[0]].positions
+            return mixed(value, matrices(step.layer, positions), positions, axis)
+        graph = self.graphs[which]
+        if graph is None:
+            raise InputError(
+                "This network aggregates over graphs, and there are none.",
+                needed=f"graph{which + 1}=: (inputs, positions, positions) weights",
+            )
+        graph = jnp.swapaxes(graph, -1, -2)
+        if side.pairs == 2:
+            graph = graph[None] if which else graph[:, None]
+        if axis == -1 and value.ndim > side.pairs + 1:
+            return value @ jnp.swapaxes(graph, -1, -2)
+        return graph @ value if axis == -2 else (graph @ value[..., None])[..., 0]
+
+    def rescaled(self, step: Step, which: int) -> Any:
+        """What a mean over all positions is multiplied by, where some are padding: (A, 1)."""
+        mask = self.mask(step.inputs[0], which)
+        if mask is None or type(step.layer) is not GlobalAvgPool:
+            return jnp.ones((len(self.inputs[which]), 1))
+        return mask.shape[1] / jnp.maximum(mask.sum(1, keepdims=True), 1.0)
 
     def data(self, i: int, which: int) -> Any:
         """The values themselves, (A or 1, P, channels), of a step that has no weights below."""
@@ -108,14 +153,11 @@ class Propagation:
         """C and T of values side by side, as the next layer's weights see them."""
         return joined_kernels(self, i, side, full=full)
 
-    def output(self, i: int, side: Side) -> tuple[Any, Any]:
-        """C and T of a step as a reader sees them: positions that were flattened are averaged."""
+    def output(self, kind: str, i: int, side: Side) -> Any:
+        """C or T of a step as a reader sees it: positions that were flattened are averaged."""
         step = self.plan.steps[i]
-        full = step.full and not step.flat
-        c, t = self.second(i, i, side, full=full), self.tangent(i, i, side, full=full)
-        if step.flat:
-            c, t = (None if v is None else v.mean(-1, keepdims=True) for v in (c, t))
-        return c, t
+        value = self.asked(kind, i, i, side, full=step.full and not step.flat)
+        return value if value is None or not step.flat else value.mean(-1, keepdims=True)
 
     def series(self, function: Any, variances: tuple[Any, ...]) -> int | None:
         """The length of the series for these variances; its error is added up."""
@@ -131,6 +173,16 @@ class Propagation:
         sizes = (len(self.inputs[side.left]), len(self.inputs[side.right]))
         return sizes if side.pairs == 2 else sizes[:1]
 
+    def paired(self, value: Any, side: Side, *, right: bool) -> Any:
+        """A quantity (A, ...) of one input, for every pair in a row: (pairs, ...)."""
+        sizes = len(self.inputs[side.left]), len(self.inputs[side.right])
+        value = jnp.broadcast_to(value, (sizes[int(right)], *value.shape[1:]))
+        if side.pairs == 1:
+            return value
+        return jnp.tile(value, (sizes[0], *(1,) * (value.ndim - 1))) if right else (
+            jnp.repeat(value, sizes[1], 0)
+        )  # fmt: skip
+
     def self_of(self, which: int) -> Side:
         """Each of the inputs x1 (0) or x2 (1) paired with itself."""
         return SELF[which]
@@ -140,9 +192,9 @@ class Propagation:
         if side.pairs == 1:
             return c, t
         same = self.same[..., None, None]
-        own_c = self.second(i, i, SELF[0], full=True)[:, None]
-        own_t = self.tangent(i, i, SELF[0], full=True)[:, None]
-        return jnp.where(same, own_c, c), jnp.where(same, own_t, t)
+        own_c, own_t = self.second(i, i, SELF[0], full=True), self.tangent(i, i, SELF[0], full=True)
+        c = jnp.where(same, own_c[:, None], c)
+        return c, None if t is None else jnp.where(same, own_t[:, None], t)
 
     # -- how a kernel is found ------------------------------------------------------------------
 
@@ -154,8 +206,22 @@ class Propagation:
     def asked(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
         """`second` or `tangent`, remembered."""
         return self._once(
-            (kind, i, j, side, full), lambda: self._found(kind, i, j, side, full=full)
+            (kind, i, j, side, full), lambda: self._masked(kind, i, j, side, full=full)
         )
+
+    def _masked(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
+        if kind == "tangent" and not self.ntk:
+            return None
+        value = self._found(kind, i, j, side, full=full)
+        for k, which, right in ((i, side.left, False), (j, side.right, True)):
+            mask = self.mask(k, which)
+            if mask is not None and value is not None:
+                value = value * side.spread(mask, right=right, full=full)
+        return value
+
+    def _masked_mean(self, i: int, which: int) -> Any:
+        mean, mask = mean_of(self, i, which), self.mask(i, which)
+        return mean if mask is None else mean * mask
 
     def _found(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
         one, two = self.plan.steps[i], self.plan.steps[j]
@@ -217,7 +283,8 @@ class Propagation:
         c, t = self._once((rule, *steps, side), lambda: rule(self, *steps, side))
         if full:
             return c, t
-        return jnp.diagonal(c, axis1=-2, axis2=-1), jnp.diagonal(t, axis1=-2, axis2=-1)
+        near = jnp.diagonal(c, axis1=-2, axis2=-1)
+        return near, None if t is None else jnp.diagonal(t, axis1=-2, axis2=-1)
 
 
 def _composite(plan: Plan, step: Step) -> bool:

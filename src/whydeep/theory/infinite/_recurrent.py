@@ -24,7 +24,8 @@ def recurrent_kernels(run: Propagation, i: int, side: Side) -> tuple[Any, Any]:
     """C and T of the state at all pairs of times: (pairs..., T, T)."""
     variances = [_variances(run, i, which) for which in (side.left, side.right)]
     rows = _rows(run, i, side, variances)
-    return jnp.stack([c for c, _ in rows], -2), jnp.stack([t for _, t in rows], -2)
+    c = jnp.stack([c for c, _ in rows], -2)
+    return c, jnp.stack([t for _, t in rows], -2) if run.ntk else None
 
 
 def recurrent_mean(run: Propagation, i: int, which: int) -> Any:
@@ -74,6 +75,6 @@ def _rows(run: Propagation, i: int, side: Side, variances: list[Any]) -> list[tu
             rate = rate + layer.input_var * tangent[..., time, :]
         q1 = side.spread(variances[0][:, time : time + 1], right=False, full=False)
         c = image_mean(layer.activation, q1, q2, z, length)
-        t = slope_mean(layer.activation, q1, q2, z, length) * rate
+        t = slope_mean(layer.activation, q1, q2, z, length) * rate if run.ntk else zero
         rows.append((c, t))
     return rows

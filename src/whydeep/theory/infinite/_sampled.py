@@ -69,10 +69,10 @@ def sampled_kernels(run: Propagation, i: int, j: int, side: Side) -> tuple[Any, 
     steps = run.plan.steps
     sources = sorted(steps[i].sources | steps[j].sources)
     draws = _Draws(run, side, sources)
-    tangents: dict[Any, Any] = {
-        k: run.tangent(k, k, side, full=True).reshape(-1, steps[k].count, steps[k].count)
-        for k in sources
-    }
+    tangents: dict[Any, Any] = {}
+    for k in sources if run.ntk else ():
+        tangent = run.tangent(k, k, side, full=True)
+        tangents[k] = tangent.reshape(-1, steps[k].count, steps[k].count)
     c: Any = 0.0
     t: Any = 0.0
     for left, right in draws.blocks():
@@ -80,17 +80,16 @@ def sampled_kernels(run: Propagation, i: int, j: int, side: Side) -> tuple[Any, 
         two = _evaluate(run, j, side.right, right, {}, side, on_right=True)
         count = one.values.shape[1]
         c = c + jnp.einsum("nsp,nsq->npq", one.values, two.values) / count / draws.parts
-        for k in one.slopes.keys() & two.slopes.keys():
+        for k in one.slopes.keys() & two.slopes.keys() if run.ntk else ():
             if k not in tangents:  # a norm's own scale or shift, one number for all positions
                 size = one.counts[k]
                 tangents[k] = jnp.full((len(c), size, size), own_rates(steps[k[0]].layer)[k[1]])
             t = t + _through(one.slopes[k], tangents[k], two.slopes[k]) / count / draws.parts
     lead = run.pairs(side)
     shape = (*lead, steps[i].count, steps[j].count)
-    t = jnp.zeros(shape) if isinstance(t, float) else t
-    return run.like_self(i, side, c.reshape(shape), t.reshape(shape)) if i == j else (
-        c.reshape(shape), t.reshape(shape)
-    )  # fmt: skip
+    c = c.reshape(shape)
+    t = None if isinstance(t, float) else t.reshape(shape)
+    return run.like_self(i, side, c, t) if i == j else (c, t)
 
 
 def sampled_mean(run: Propagation, i: int, which: int) -> Any:
@@ -181,9 +180,8 @@ def _normalise(
 ) -> _Value:
     step = run.plan.steps[i]
     scale, shift = run.affine(step, which)
-    if side.pairs == 2:  # one row a pair
-        other = len(run.inputs[side.left if on_right else side.right])
-        scale, shift = (_paired(v, other, right=on_right) for v in (scale, shift))
+    scale = run.paired(scale, side, right=on_right)
+    shift = None if shift is None else run.paired(shift, side, right=on_right)
     out = value.scaled(value.values * scale[:, None], scale[:, None])
     if shift is not None:
         out = _Value(out.values + shift[:, None], out.slopes, out.counts)
@@ -193,13 +191,6 @@ def _normalise(
     gamma, beta = (1.0, 0.0) if isinstance(layer, NORMS) else (layer.scale, layer.shift)
     own = {(i, 0): (None, (out.values - beta) / gamma), (i, 1): (None, jnp.ones_like(out.values))}
     return _Value(out.values, out.slopes | own, out.counts | dict.fromkeys(own, step.count))
-
-
-def _paired(value: Any, other: int, *, right: bool) -> Any:
-    """(A, P) repeated for every pair: (pairs, P)."""
-    if value is None:
-        return None
-    return jnp.tile(value, (other, 1)) if right else jnp.repeat(value, other, 0)
 
 
 def _applied(before: list[_Value], layer: Activation, _: Any) -> _Value:
