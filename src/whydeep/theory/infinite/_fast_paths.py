@@ -5,11 +5,26 @@ What is found here is the same as what `Propagation` finds, faster.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from whydeep.network import Activation, Network
+from whydeep.network import (
+    Activation,
+    AvgPool,
+    ChannelsLast,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Network,
+    Shape,
+)
 
 __all__ = ["fast_kernels"]
+
+Found = tuple[np.ndarray, np.ndarray | None, float] | None
 
 
 def fast_kernels(
@@ -20,17 +35,19 @@ def fast_kernels(
     ntk: bool,
     dtype: str,
     tile: int | None,
-) -> tuple[np.ndarray, np.ndarray | None, float] | None:
+) -> Found:
     """(nngp, ntk, error), or None where no compiled way applies."""
     if network.fully_connected and x1.ndim == 2:
         return _dense(network, x1, x2, ntk=ntk, dtype=dtype, tile=tile)
+    if x1.ndim == 4 and isinstance(network.layers[-1], Dense):
+        return _convolutions(network, x1, x2, ntk=ntk, dtype=dtype)
     return None
 
 
 def _dense(
     network: Network, x1: np.ndarray, x2: np.ndarray | None, *, ntk: bool, dtype: str,
     tile: int | None,
-) -> tuple[np.ndarray, np.ndarray | None, float] | None:  # fmt: skip
+) -> Found:  # fmt: skip
     if len({layer.function for layer in network.layers if isinstance(layer, Activation)}) > 1:
         return None
     from whydeep.theory.infinite._fully_connected import DenseStack, dense_kernels
@@ -43,8 +60,65 @@ def _dense(
         tuple(weight for _, weight in rates),
         tuple(bias for bias, _ in rates),
     )
-    found = dense_kernels(stack, x1, x2, ntk=ntk, dtype=np.dtype(dtype), tile=tile)
+    return _with_one_error(dense_kernels(stack, x1, x2, ntk=ntk, dtype=np.dtype(dtype), tile=tile))
+
+
+def _with_one_error(found: Any) -> Found:
     if found is None:
         return None
     nngp, tangent, error = found
     return nngp, tangent, max(error.nngp, error.ntk or 0.0)
+
+
+def _convolutions(
+    network: Network, x1: np.ndarray, x2: np.ndarray | None, *, ntk: bool, dtype: str
+) -> Found:
+    from whydeep.theory.infinite._conv_map import conv_kernels
+
+    chained = all(node.inputs == (k - 1,) for k, node in enumerate(network.nodes))
+    layers, shapes = list(network.layers), list(network.shapes(x1.shape[1:]))
+    if chained and isinstance(layers[0], ChannelsLast):
+        x1, x2 = np.moveaxis(x1, 1, -1), None if x2 is None else np.moveaxis(x2, 1, -1)
+        layers, before = layers[1:], shapes[0]
+        shapes = shapes[1:]
+    else:
+        before = Shape(x1.shape[1:-1], x1.shape[-1])
+    readout = layers[-2] if len(layers) > 1 else None
+    if not chained or not isinstance(readout, Flatten | GlobalAvgPool):
+        return None
+    steps = [
+        _step(layer, shape)
+        for layer, shape in zip(layers[:-2], [before, *shapes[: len(layers) - 3]], strict=True)
+    ]
+    if any(step is None for step in steps) or not any(isinstance(k, Conv) for k in layers):
+        return None
+    steps.append(_readout(layers[-1], readout, shapes[-2]))
+    return _with_one_error(conv_kernels(tuple(steps), x1, x2, ntk=ntk, dtype=np.dtype(dtype)))
+
+
+def _step(layer: Layer, before: Shape) -> Any:
+    """What the compiled code calls a layer; None if it does not know it."""
+    from whydeep.theory.infinite._conv_map import AvgPoolStep, ConvStep, HomogeneousStep
+
+    if isinstance(layer, Conv):
+        size = layer.size[0]
+        plain = layer.strides == layer.dilation == (1, 1) and layer.size == (size, size)
+        if not plain or size % 2 == 0 or layer.padding not in ("SAME", "CIRCULAR"):
+            return None
+        bias_lr, weight_lr = layer.learning_rates(before.channels)
+        return ConvStep(size, layer.weight_var, layer.bias_var, weight_lr, bias_lr, layer.padding)
+    if isinstance(layer, Activation) and layer.function.slopes is not None:
+        return HomogeneousStep(layer.function.slopes)
+    if isinstance(layer, AvgPool):
+        size = layer.size[0]
+        plain = layer.size == layer.strides == (size, size) and layer.padding == "VALID"
+        return AvgPoolStep(size) if plain else None
+    return None
+
+
+def _readout(layer: Any, before: Layer, shape: Shape) -> Any:
+    from whydeep.theory.infinite._conv_map import ReadoutStep
+
+    bias_lr, weight_lr = layer.learning_rates(shape.channels)
+    kind = "flatten" if isinstance(before, Flatten) else "global_average"
+    return ReadoutStep(kind, layer.weight_var, layer.bias_var, weight_lr, bias_lr)
