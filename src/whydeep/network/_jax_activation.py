@@ -68,11 +68,12 @@ def elementwise_layers(expression: Expression, tolerance: float = 1e-6) -> tuple
 def single_function(expression: Expression, tolerance: float) -> tuple[ScalarFunction, float]:
     """The function that an expression is, up to a factor behind it."""
     found = _named(expression, tolerance)
-    if not found or len(found) > 2:
+    layers = list(found or ())
+    if len(layers) not in (1, 2):
         return _custom(expression), 1.0
-    first, last = found[0], found[-1]
+    first, last = layers[0], layers[-1]
     factor = last.scale if isinstance(last, Affine) and last.shift == 0.0 else 1.0
-    if isinstance(first, Activation) and (len(found) == 1 or factor != 1.0):
+    if isinstance(first, Activation) and (len(layers) == 1 or factor != 1.0):
         return first.function, factor
     return _custom(expression), 1.0
 

@@ -35,6 +35,8 @@ def dense(
     out_axes = tuple(fresh(parameter.shape[k]) for k in free)
     _check_contraction(reader, draft, contracted)
     wanted, kind = _arrangement(draft, contracted)
+    if kind == "dense" and draft.positions and not draft.position_atoms:
+        kind = "flatten" if len(value.axes) == len(value_axes) + 1 else kind
 
     atom_sizes = [a.size for a in contracted]
     order = [contracted.index(a) for a in wanted]
