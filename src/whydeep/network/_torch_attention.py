@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from whydeep.network._sequence import DotProductAttention
 from whydeep.network._torch_align import own, place, position_cells
 from whydeep.network._torch_draft import Drafts, Entry, Refusal, Value
 from whydeep.network._torch_functions import outer_affine
-from whydeep.network._torch_layout import BATCH, CHANNELS, Axis, Layout, Mode
+from whydeep.network._torch_layout import BATCH, CHANNELS, REPEAT, Axis, Layout, Mode
 from whydeep.network._torch_operations import Reader, operation
 from whydeep.network._torch_parameter import Parameter
 
@@ -41,6 +40,7 @@ class Logits:
         heads: how many.
         size: channels of one head.
         positions: of queries and of keys.
+        lead: see `_Headed`.
         scale: a fixed factor.
         causal: whether keys after the query are hidden.
         weights: whether the softmax has been taken.
@@ -51,6 +51,7 @@ class Logits:
     heads: int
     size: int
     positions: tuple[tuple[int, ...], tuple[int, ...]]
+    lead: tuple[tuple[tuple[int, int], ...], ...]
     scale: float = 1.0
     causal: bool = False
     weights: bool = False
@@ -81,9 +82,9 @@ def _headed(drafts: Drafts, value: Value) -> _Headed:
     layout = value.layout.simplified()
     *lead, _, inner = layout.axes
     modes = [m for axis in lead for m in axis]
-    if not all(m.dim in (BATCH, CHANNELS) for m in modes):
-        msg = "it attends to some positions only, or to what is repeated"
-        raise Refusal(msg, "attention between all positions, with keys and values for each head")
+    if not all(m.dim in (BATCH, CHANNELS, REPEAT) for m in modes):
+        msg = "it attends to some positions only"
+        raise Refusal(msg, "attention between all positions")
     heads = tuple(m for m in modes if m.dim == CHANNELS)
     rows = position_cells(layout, [len(lead)])
     node = place(drafts, value.seen(layout), rows, (*heads, *inner))
@@ -91,16 +92,34 @@ def _headed(drafts: Drafts, value: Value) -> _Headed:
     return _Headed(node, named, math.prod(m.size for m in heads), math.prod(m.size for m in inner))
 
 
-def _lead(
-    drafts: Drafts, lead: Sequence[Sequence[tuple[int, int]]], dim: int, size: int
-) -> list[Axis]:
+Lead = tuple[tuple[tuple[int, int], ...], ...]
+
+
+def _common(one: Lead, two: Lead) -> Lead:
+    """The leading axes of two factors; what is the same for all examples fits any number."""
+    if one == two:
+        return one
+    out = []
+    for first, second in zip(one, two, strict=False):
+        pairs = list(zip(first, second, strict=False))
+        kinds = [{a[0], b[0]} for a, b in pairs]
+        fits = len(first) == len(second) and all(a[1] == b[1] for a, b in pairs)
+        if not fits or any(len(k) > 1 and k != {BATCH, REPEAT} for k in kinds):
+            msg = "queries, keys and values do not have the same examples and heads"
+            raise Refusal(msg, "as many heads of keys and values as of queries, not repeated ones")
+        out.append(tuple((max(a[0], b[0]), a[1]) for a, b in pairs))
+    return tuple(out)
+
+
+def _lead(drafts: Drafts, lead: Lead, dim: int, size: int) -> list[Axis]:
     """The axes of examples and heads, the latter as steps of `size` through `dim`."""
-    steps = {BATCH: 1, CHANNELS: size}
+    steps = {BATCH: 1, CHANNELS: size, REPEAT: 0}
+    names = {BATCH: BATCH, CHANNELS: dim, REPEAT: REPEAT}
     out: list[Axis] = []
     for axis in reversed(lead):
         modes = []
         for kind, n in reversed(axis):
-            modes.append(Mode(n, BATCH if kind == BATCH else dim, steps[kind]))
+            modes.append(Mode(n, names[kind], steps[kind]))
             steps[kind] *= n
         out.append(tuple(reversed(modes)))
     if steps[BATCH] not in (1, drafts.batch):
@@ -125,12 +144,13 @@ def logits(r: Reader, query: Value, key: Value) -> Value:
             value = Value(dataclasses.replace(value.base, function=inner), value.layout)  # noqa: PLW2901
         plain.append(value)
     q, k = (_headed(r.drafts, value) for value in plain)
-    if q.lead != k.lead or q.size != k.size:
-        msg = "queries and keys do not have the same examples and heads"
-        raise Refusal(msg, "as many heads of keys and values as of queries")
+    lead = _common(q.lead, k.lead)
+    if q.size != k.size or q.heads != k.heads:
+        msg = "queries and keys do not have as many channels"
+        raise Refusal(msg)
     positions = r.drafts.shape(q.node).positions, r.drafts.shape(k.node).positions
-    base = Logits(q.node, k.node, q.heads, q.size, positions, factor)
-    return Value(base, Layout((*_lead(r.drafts, q.lead, HEADS, 1), *_rows(base))))
+    base = Logits(q.node, k.node, q.heads, q.size, positions, lead, factor)
+    return Value(base, Layout((*_lead(r.drafts, lead, HEADS, 1), *_rows(base))))
 
 
 def _rows(base: Logits) -> tuple[Axis, Axis]:
@@ -203,17 +223,15 @@ def attend(r: Reader, weights: Value, value: Value) -> Value:
         msg = f"{base} stand in an unusual order"
         raise Refusal(msg)
     v = _headed(drafts, value)
-    lead = _lead(drafts, v.lead, HEADS, 1)
-    if (
-        list(weights.layout.axes[:-2]) != lead
-        or drafts.shape(v.node).positions != base.positions[1]
-    ):
-        msg = "values do not have the examples, heads and positions of the keys"
-        raise Refusal(msg, "as many heads of keys and values as of queries")
+    lead = _common(base.lead, v.lead)
+    stands = list(weights.layout.axes[:-2]) == _lead(drafts, base.lead, HEADS, 1)
+    if not stands or drafts.shape(v.node).positions != base.positions[1] or v.heads != base.heads:
+        msg = "values do not have the heads and positions of the keys"
+        raise Refusal(msg)
     scaling, query = _scaling(drafts, base)
     layer = DotProductAttention(base.heads, scaling, base.weights, base.causal)
     node = drafts.add(layer, (query, base.key, v.node))
-    axes = _lead(drafts, v.lead, CHANNELS, v.size)
+    axes = _lead(drafts, lead, CHANNELS, v.size)
     inner = (Mode(v.size, CHANNELS, 1),) if v.size > 1 else ()
     return Value(Entry(node), Layout((*axes, _rows(base)[0], inner)))
 

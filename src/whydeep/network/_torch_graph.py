@@ -82,8 +82,9 @@ def read_torch(module: Any, example: Any, *, init: Init = None) -> Network:
 
     Example:
         >>> from torch import nn, zeros  # doctest: +SKIP
-        >>> read_torch(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), zeros(2, 3))
-        ... # doctest: +SKIP
+        >>> read_torch(  # doctest: +SKIP
+        ...     nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), zeros(2, 3)
+        ... )
         <network: tanh, depth 1, width 8, weight_var 0.333333, bias_var 0.111111, standard>
     """
     reading = read_module(module, example, init=init)

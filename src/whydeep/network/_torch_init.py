@@ -275,7 +275,8 @@ def _settled(numbers: np.ndarray, fans: tuple[int, int] | None, origin: str) -> 
     kurtosis = float(np.mean(numbers**4)) / variance**2
     error = variance * math.sqrt(max(kurtosis - 1.0, 0.1) / count)
     bound = None
-    if abs(kurtosis - 1.8) < _SIGMAS * 2.0 / math.sqrt(count):
+    spread = _SIGMAS / math.sqrt(count)
+    if abs(kurtosis - 1.8) < spread and kurtosis < 3.0 - math.sqrt(24.0) * spread:
         # The largest of uniform numbers tells the bound, far better than their variance does.
         top = float(np.abs(numbers).max()) * (1.0 + 1.0 / count)
         if abs(top**2 / 3.0 - variance) < _SIGMAS * error:
