@@ -54,8 +54,8 @@ def real_of(net, x=X, *, law="normal", draws=1000, ntk_draws=250, seed=77):
     )  # fmt: skip
 
 
-def check(described, real, x=X, kernel_of=kernel, **options):
-    return check_import(described, kernel_of, real, x, draws=1500, ntk_draws=400, **options)
+def check(described, real, x=X, **options):
+    return check_import(described, real, x, draws=1500, ntk_draws=400, **options)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,10 @@ from whydeep.comparison._compare import compare as compare
 from whydeep.comparison._comparison import Comparison as Comparison
 from whydeep.comparison._comparison import number_with_error as number_with_error
 from whydeep.comparison._comparison import ratio_text as ratio_text
+from whydeep.comparison._front_doors import check_jax as check_jax
+from whydeep.comparison._front_doors import check_torch as check_torch
+from whydeep.comparison._front_doors import from_jax as from_jax
+from whydeep.comparison._front_doors import from_torch as from_torch
 from whydeep.comparison._import_check import ImportCheck as ImportCheck
 from whydeep.comparison._imports import check_import as check_import
 from whydeep.comparison._ladder import Ladder as Ladder

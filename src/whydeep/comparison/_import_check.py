@@ -17,6 +17,8 @@ from whydeep.network import Network
 __all__ = ["TITLES", "ImportCheck", "Line"]
 
 TITLES = {"nngp": "NNGP kernel", "ntk": "tangent kernel"}
+# Outputs that differ by less are the same up to rounding of some hundred operations.
+_SAME = 1e-4
 _STYLES = {"agrees": "green", "disagrees": "bold red", "not resolved": "yellow"}
 _WIDE = 200
 
@@ -55,6 +57,8 @@ class ImportCheck:
         resolution: the share of a kernel that every row must be able to see.
         tests: how many tests share alpha.
         inputs: the inputs that everything was measured on.
+        identity: how much outputs of function and description differ with the same numbers as
+            parameters, relative to their size; None where that was not tried.
         notes: what was left out, and why.
         seconds: what it took, the real function included.
     """
@@ -69,6 +73,7 @@ class ImportCheck:
     resolution: float
     tests: int
     inputs: np.ndarray
+    identity: float | None
     notes: tuple[str, ...]
     seconds: float
 
@@ -76,7 +81,14 @@ class ImportCheck:
     def verdict(self) -> str:
         """The worst verdict of an answer: disagrees, else not resolved, else agrees."""
         found = {answer.row.verdict for answer in self.answers}
+        if not self.identical:
+            found.add("disagrees")
         return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
+
+    @property
+    def identical(self) -> bool:
+        """Whether function and description are the same function of parameters and inputs."""
+        return self.identity is None or self.identity <= _SAME
 
     @property
     def reason(self) -> str:
@@ -93,7 +105,13 @@ class ImportCheck:
                 f"{', '.join(parts)}{self._law_words()}"
             )
         bad = [a for a in self.answers if a.row.verdict == self.verdict]
-        return "; ".join(_sentence(a, self.law) for a in bad)
+        sentences = [_sentence(a, self.law) for a in bad]
+        if not self.identical:
+            sentences.insert(0, (
+                "the function is not what was read: with the same numbers as parameters, outputs "
+                f"differ by {self.identity:.1%}"
+            ))  # fmt: skip
+        return "; ".join(sentences)
 
     def of(self, question: str) -> tuple[Answer, ...]:
         """The answers to one question."""
@@ -109,6 +127,7 @@ class ImportCheck:
             "verdict": self.verdict,
             "reason": self.reason,
             "law": self.law,
+            "identity": self.identity,
             "alpha": self.alpha,
             "resolution": self.resolution,
             "tests": self.tests,

@@ -28,6 +28,7 @@ from whydeep.comparison._import_rows import (
 from whydeep.ensemble import KernelSamples, measure_kernels, parameters_of
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import DotProductAttention, Network, widened
+from whydeep.theory import kernel as infinite_kernel
 
 __all__ = ["check_import", "extrapolation_factors"]
 
@@ -48,10 +49,11 @@ _NTK_DRAWS = (60, 1000)
 
 def check_import(
     network: Network,
-    kernel_of: Callable[[Network, Any], Any],
     real: KernelSamples,
     x: Any,
     *,
+    kernel_of: Callable[[Network, Any], Any] | None = None,
+    identity: float | None = None,
     alpha: float = 0.01,
     resolution: float = 0.15,
     draws: int | None = None,
@@ -63,10 +65,12 @@ def check_import(
 
     Args:
         network: the description.
-        kernel_of: gives the prediction for (network, x): ``nngp`` and ``ntk`` (or None), like
-            ``whydeep.kernel``.
         real: kernels of the function, re-initialised by its own rule, on the same inputs.
         x: the inputs: a few that differ from each other.
+        kernel_of: gives the prediction for (network, x): ``nngp`` and ``ntk`` (or None);
+            ``whydeep.kernel`` unless given.
+        identity: how much outputs of function and description differ with the same numbers as
+            parameters, relative to their size, where that is known.
         alpha: probability that a right import is called "disagrees" at most (Bonferroni over all
             tests, with a factor of 5 to spare).
         resolution: the share of a kernel that every row must be able to see.
@@ -95,7 +99,7 @@ def check_import(
     factors = extrapolation_factors(network, shape) if factors is None else factors
     if not 1 <= factors[0] < factors[1]:
         raise InputError("Widths must grow.", received=f"factors={factors}", needed="(1, 2), ...")
-    predicted, notes = _predicted(kernel_of(network, points), real)
+    predicted, notes = _predicted((kernel_of or _kernel)(network, points), real)
     draws, ntk_draws = _how_many(network, points, factors[1], draws, ntk_draws)
     ntk_draws = ntk_draws if "ntk" in predicted else 0
 
@@ -139,9 +143,15 @@ def check_import(
         resolution=resolution,
         tests=tests,
         inputs=points,
+        identity=identity,
         notes=notes,
         seconds=time.perf_counter() - begin + real.seconds,
     )
+
+
+def _kernel(network: Network, x: Any) -> Any:
+    # Where a prediction needs draws, a thousand make it ten times as sharp as what it is held to.
+    return infinite_kernel(network, x, draws=1024)
 
 
 def extrapolation_factors(network: Network, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -151,13 +151,10 @@ def measure_function_kernels(
     if x2 is not None:
         points = np.concatenate([points, np.asarray(x2)])
     words = np.array([seed >> 32, seed & 0xFFFFFFFF], dtype=np.uint32)
-    key = _draw_key(words, _NNGP, 0)
-    try:
-        shapes = jax.eval_shape(draw, key)
-        traceable = True
-    except jax.errors.JAXTypeError:
-        shapes, traceable = draw(key), False
-    output = jax.eval_shape(apply, shapes, points)
+    function = _Function(draw, _draw_key(words, _NNGP, 0))
+    output = jax.eval_shape(
+        lambda arrays, x: apply(function.merged(arrays), x), function.arrays, points
+    )
     if not output.shape or output.shape[0] != len(points):
         raise InputError(
             "The function must give one output a row of x.",
@@ -165,20 +162,23 @@ def measure_function_kernels(
             needed="(N, *positions, channels) or (N,)",
         )
 
-    def kernel(which: int, parameters: Any, points: Any, key: Any) -> Any:
+    def kernel(which: int, arrays: list[Any], points: Any, key: Any) -> Any:
+        parameters = function.merged(arrays)
         with jax.default_matmul_precision("highest"):
             if which == _NNGP:
                 return function_nngp(apply, first, parameters, points)
             return function_ntk(apply, rates, first, parameters, points, key)
 
     compiled = jax.jit(kernel, static_argnums=0)
-    from_key = jax.jit(lambda which, p, k: kernel(which, draw(k), p, k), static_argnums=0)
+    from_key = jax.jit(
+        lambda which, points, key: kernel(which, function.drawn(key), points, key), static_argnums=0
+    )
 
     def block(which: int, indices: np.ndarray) -> np.ndarray:
         keys = [_draw_key(words, which, index) for index in indices]
-        if traceable:
+        if function.traceable:
             return np.stack([np.asarray(from_key(which, points, k)) for k in keys])
-        return np.stack([np.asarray(compiled(which, draw(k), points, k)) for k in keys])
+        return np.stack([np.asarray(compiled(which, function.drawn(k), points, k)) for k in keys])
 
     wide = bool(jnp.result_type(float) == np.float64)
     found = _both(block, (1, 1), (draws, ntk_draws), source or "a function", wide=wide)
@@ -277,6 +277,33 @@ def _samples(
     return KernelSamples(
         nngp, ntk, counts[0], counts[1], seed, dtype, time.perf_counter() - begin, source
     )
+
+
+class _Function:
+    """A draw of parameters, of which arrays change from draw to draw and all else stays."""
+
+    def __init__(self, draw: Callable[[Any], Any], key: Any) -> None:
+        self.draw = draw
+        self.leaves, self.tree = jax.tree.flatten(draw(key))
+        self.places = [i for i, leaf in enumerate(self.leaves) if hasattr(leaf, "dtype")]
+        self.arrays = [self.leaves[i] for i in self.places]
+        try:
+            jax.eval_shape(self.drawn, key)
+            self.traceable = True
+        except (jax.errors.JAXTypeError, TypeError):
+            self.traceable = False
+
+    def drawn(self, key: Any) -> list[Any]:
+        """The arrays of a new draw."""
+        leaves = jax.tree.leaves(self.draw(key))
+        return [leaves[i] for i in self.places]
+
+    def merged(self, arrays: list[Any]) -> Any:
+        """The whole tree with these arrays."""
+        leaves = list(self.leaves)
+        for i, array in zip(self.places, arrays, strict=True):
+            leaves[i] = array
+        return jax.tree.unflatten(self.tree, leaves)
 
 
 class _Costs:

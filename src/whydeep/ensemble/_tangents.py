@@ -133,7 +133,8 @@ def _counted(
             received=str(error).splitlines()[0],
             needed="a number or an array for every array of parameters",
         ) from error
-    real = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
+    kinds = [getattr(leaf, "dtype", None) for leaf in leaves]
+    real = [kind is not None and jnp.issubdtype(kind, jnp.inexact) for kind in kinds]
     zero = [isinstance(rate, (int, float)) and rate == 0 for rate in every]
     chosen = [i for i in range(len(leaves)) if real[i] and not zero[i]]
 
