@@ -79,7 +79,7 @@ def difference(reading, fn, params, x):
         return jax.jit(jax.grad(loss, has_aux=True))
 
     gradients, mine = combined(lambda own: apply_network(network, own, x))(full)
-    own, theirs = combined(lambda p: fn(p, x))(params)
+    own, theirs = combined(lambda p: reading.arranged(fn(p, x)))(params)
     assert mine.shape == theirs.shape
     squared = sum(
         rate[name] * float(jnp.sum(gradient[name] ** 2))
@@ -321,7 +321,7 @@ def squeeze_and_excite(p, x):
 
 def scaled_input(p, x):
     mean = np.array([0.4, 0.5, 0.6], np.float32)[:, None, None]
-    return conv((x - mean) / (1.0 + mean), p, numbers=FIRST).mean((2, 3))
+    return conv((x - mean) / (1.0 + mean), p, numbers=FIRST)
 
 
 def layer_scale(p, x):

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network._jax_axes import fresh, refine
+from whydeep.network._jax_axes import fresh, refine, sizes
 from whydeep.network._jax_calls import constant
 from whydeep.network._jax_draft import Draft, Source, Value
 from whydeep.network._jax_freeze import Frozen, frozen, mean_and_variance
 from whydeep.network._jax_init import Draws
-from whydeep.network._jax_leaves import Leaf, Parameter, View
+from whydeep.network._jax_leaves import Leaf, Parameter, Use, View
 from whydeep.network._jax_reader import Reader
 from whydeep.network._jax_simplify import simplified
 from whydeep.network._jax_walk import Walk
@@ -90,17 +90,26 @@ class Reading:
 
     Args:
         frozen: the network with the views of the leaves.
+        layout: the shape of the function's output in dimensions that the network keeps apart (-1
+            for the inputs), their order in the network's output, and its shape for one input.
         leaves: takes the trained leaves out of a tree.
         draw: draws a tree.
     """
 
     frozen: Frozen
+    layout: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     leaves: Callable[[Any], list[Any]]
     draw: Callable[[Any], Any]
 
     def parameters(self, params: Any) -> list[dict[str, np.ndarray]]:
         """The effective parameters of every node of the network, for the user's tree."""
         return self.frozen.parameters(self.leaves(params))
+
+    def arranged(self, outputs: Any) -> Any:
+        """What the function returned as the network gives it, (N, *positions, channels)."""
+        (array,) = jax.tree.leaves(outputs)
+        apart, order, shape = self.layout
+        return array.reshape(apart).transpose(order).reshape(-1, *shape)
 
 
 def read(
@@ -123,17 +132,23 @@ def read(
     for channels_first in tries:
         walk = Walk(Reader(traced.in_avals[-1].shape[0], _tolerance(traced)))
         try:
-            made = _read_once(walk, traced, tree, draws, channels_first=channels_first)
+            root, layout = _output(walk, traced, tree, channels_first=channels_first)
+
+            def law(use: Use) -> tuple[float, float]:
+                return mean_and_variance(draws, use)
+
+            made = frozen(simplified(root, law), draws, channels_first=channels_first)
         except UnsupportedError as error:
             failures.append((walk.steps, error))
         else:
-            return Reading(made, tree.trained, init or _redraw(tree, made))
+            return Reading(made, layout, tree.trained, init or _redraw(tree, made))
     raise max(failures, key=lambda f: f[0])[1] from None
 
 
-def _read_once(
-    walk: Walk, traced: Any, tree: _Tree, draws: Draws, *, channels_first: bool
-) -> Frozen:
+def _output(
+    walk: Walk, traced: Any, tree: _Tree, *, channels_first: bool
+) -> tuple[Draft, tuple[Any, ...]]:
+    """The node of the output, and how the function's output is laid out (see `Reading`)."""
     reader = walk.reader
     aval = traced.in_avals[-1]
     tokens = not jnp.issubdtype(aval.dtype, jnp.inexact)
@@ -146,8 +161,7 @@ def _read_once(
         source = Draft(Source(), (), tuple(atoms[:-1]), atoms[-1] if atoms else ())
     given = Value(source, ((reader.batch,), *atoms))
     parameters = [Parameter(View(leaf, leaf.shape)) for leaf in tree.leaf_list]
-    closed = traced.jaxpr
-    results = walk.run(closed, [constant(c) for c in traced.consts], [*parameters, given])
+    results = walk.run(traced.jaxpr, [constant(c) for c in traced.consts], [*parameters, given])
     if len(results) != 1:
         raise UnsupportedError(
             "The function returns several arrays.", received=f"{len(results)}", needed="one"
@@ -155,16 +169,26 @@ def _read_once(
     result = results[0]
     if not isinstance(result, Value):
         raise UnsupportedError("The function does not depend on its input.")
-    if not any(reader.is_batch(a) for axis in result.axes for a in refine(axis)):
-        raise UnsupportedError("The function does not depend on its input.")
     root = reader.materialise(result)
     if not root.position_atoms and len(result.axes) <= 2:
         root = reader.arranged(root, ())
+    return root, _layout(reader, root, result)
 
-    def law(use: Any) -> tuple[float, float]:
-        return mean_and_variance(draws, use)
 
-    return frozen(simplified(root, law), draws, channels_first=channels_first)
+def _layout(reader: Reader, root: Draft, result: Value) -> tuple[Any, ...]:
+    atoms = [a for axis in result.axes for a in refine(axis)]
+    wanted = [reader.batch, *root.position_atoms, *root.channel_atoms]
+    if reader.batch not in atoms:
+        raise UnsupportedError("The function does not depend on its input.")
+    if set(atoms) != set(wanted):
+        raise UnsupportedError(
+            "The output is repeated along an axis.",
+            received=f"{sizes(result.axes)}",
+            needed="outputs that are all computed",
+        )
+    apart = tuple(-1 if a is reader.batch else a.size for a in atoms)
+    shape = (*sizes(root.positions), *sizes((root.channel_atoms,)))
+    return apart, tuple(atoms.index(a) for a in wanted), shape
 
 
 # -- parameters ------------------------------------------------------------------------------------
