@@ -75,7 +75,7 @@ def mean_image(s: ScalarFunction, q: Any) -> Any:
     if s.odd:
         return jnp.zeros_like(q)
     if s.slopes is not None:
-        return (s.slopes[1] - s.slopes[0]) * jnp.sqrt(q / (2.0 * math.pi))
+        return (s.slopes[1] - s.slopes[0]) * _root(q / (2.0 * math.pi))
     return _single(s, q, slope=False)
 
 
@@ -116,7 +116,7 @@ def _closed_slope(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
 
 def _angle(qa: Any, qb: Any, k: Any) -> tuple[Any, Any, Any]:
     """sqrt(qa qb), theta and sin(theta); without variance, a right angle."""
-    scale = jnp.sqrt(qa) * jnp.sqrt(qb)
+    scale = _root(qa) * _root(qb)
     safe = jnp.where(scale > 0, scale, 1.0)
     tiny = _COINCIDENT * jnp.finfo(jnp.result_type(scale)).eps
     minus = jnp.where(scale > 0, (safe - k) / safe, 1.0)
@@ -164,6 +164,11 @@ def _homogeneous_slope_jvp(slopes: Any, primals: Any, tangents: Any) -> tuple[An
     steep = _over(even**2 * 2.0 / math.pi, scale * sine)  # 0 at the cusp
     out = steep * (dk - 0.5 * k * (_over(da, qa) + _over(db, qb)))
     return _homogeneous_slope(slopes, qa, qb, k), out
+
+
+def _root(q: Any) -> Any:
+    """sqrt(q) with derivative 0 at 0, where that of a variance in its parameters vanishes too."""
+    return jnp.where(q > 0, jnp.sqrt(jnp.where(q > 0, q, 1.0)), 0.0)
 
 
 def _over(top: Any, bottom: Any) -> Any:
@@ -340,19 +345,21 @@ def _hermite_functions(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _hermite(s: ScalarFunction, q: Any, length: int, *, slope: bool) -> Any:
     """a_n(q) for n < length, of s or of s': (length, ...)."""
-    u, weight, basis = _hermite_functions(length)
-    z = jnp.sqrt(q)[..., None] * jnp.asarray(u)
+    dtype = jnp.result_type(q)
+    u, weight, basis = (jnp.asarray(v, dtype) for v in _hermite_functions(length))
+    z = _root(q)[..., None] * u
     value = jax.jvp(s, (z,), (jnp.ones_like(z),))[int(slope)]
     value = jnp.where(weight > _NO_WEIGHT, value, 0.0) * weight  # what overflows has no weight
-    return jnp.moveaxis(value @ jnp.asarray(basis, value.dtype), -1, 0)
+    return jnp.moveaxis(value @ basis, -1, 0)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4), static_argnames=("slope",))
 def _mehler(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int, *, slope: bool) -> Any:
     left, right = (_hermite(s, q, length, slope=slope) for q in (qa, qb))
-    scale = jnp.sqrt(qa) * jnp.sqrt(qb)
+    scale = _root(qa) * _root(qb)
     c = jnp.where(scale > 0, k / jnp.where(scale > 0, scale, 1.0), 0.0)
-    c = jnp.clip(c, -1.0, 1.0)
+    # Rounding may leave c beyond 1; it is moved back without a say in the derivative.
+    c = c + jax.lax.stop_gradient(jnp.clip(c, -1.0, 1.0) - c)
     shape = jnp.broadcast_shapes(c.shape, left.shape[1:], right.shape[1:])
 
     def term(n: Any, total: Any) -> Any:
@@ -367,12 +374,12 @@ def _mehler(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int, *, slope: 
 @functools.partial(jax.jit, static_argnums=(0,), static_argnames=("slope",))
 def _single(s: ScalarFunction, q: Any, *, slope: bool) -> Any:
     """E s or E s' by Gauss-Legendre between kinks; E s' = E[s u] / sqrt(q) counts jumps too."""
-    deviation = jnp.sqrt(q)[..., None]
+    deviation = _root(q)[..., None]
     safe = jnp.where(deviation > 0, deviation, 1.0)
     inner = [jnp.full_like(deviation, b) for b in (-_REACH, -3.0, 0.0, 3.0, _REACH)]
     inner += [jnp.clip(kink / safe, -_REACH, _REACH) for kink in s.kinks]
     breaks = jnp.sort(jnp.concatenate(inner, -1), -1)
-    nodes, weights = (jnp.asarray(a) for a in _PANEL)
+    nodes, weights = (jnp.asarray(a, q.dtype) for a in _PANEL)
     half = (breaks[..., 1:] - breaks[..., :-1])[..., None] / 2.0
     middle = (breaks[..., 1:] + breaks[..., :-1])[..., None] / 2.0
     u = middle + half * nodes

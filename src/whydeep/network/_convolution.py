@@ -98,7 +98,7 @@ class _Sliding(Layer):
     """What all three share; `size` names the spatial dimensions."""
 
     channels: int
-    size: tuple[int, ...] = (3, 3)
+    size: Any = (3, 3)
     strides: Any = 1
     padding: Any = "SAME"
     weight_var: Any = 1.0

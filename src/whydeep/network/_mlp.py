@@ -23,10 +23,10 @@ def mlp(
     activation: str | ScalarFunction | Callable[[Any], Any] = "tanh",
     *,
     outputs: int = 1,
-    weight_var: float | Sequence[float] | str = "critical",
-    bias_var: float | Sequence[float] | str = "critical",
-    weight_lr: float | Sequence[float] | None = None,
-    bias_lr: float | Sequence[float] | None = None,
+    weight_var: Any = "critical",
+    bias_var: Any = "critical",
+    weight_lr: Any = None,
+    bias_lr: Any = None,
     parameterization: str = "ntk",
 ) -> Network:
     """A fully connected network ``z^(l+1) = b + W s(z^(l))`` with Gaussian initialisation.

@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class _Pool(Layer):
-    size: tuple[int, ...] = (2, 2)
+    size: Any = (2, 2)
     strides: Any = None
     padding: Any = "VALID"
 

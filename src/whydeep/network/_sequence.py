@@ -58,7 +58,7 @@ class PositionalEmbedding(Layer):
     one position, put beside the others by `Concatenate`.
 
     Args:
-        positions: their shape.
+        positions: their shape, or how many.
         width: channels.
         var: variance of the entries.
         lr: learning rate of the entries in the tangent kernel; None: ``var`` in the "ntk"
@@ -67,12 +67,12 @@ class PositionalEmbedding(Layer):
         covariance: (P, P), between positions, in units of `var`; independent unless given.
     """
 
-    positions: tuple[int, ...]
+    positions: Any
     width: int
     var: Any = 1.0
     lr: Any = None
     parameterization: str = "ntk"
-    covariance: Array | None = None
+    covariance: Any = None
 
     arity: ClassVar[int | None] = 0
 

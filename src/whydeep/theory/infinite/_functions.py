@@ -6,12 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
 from whydeep.activations import ScalarFunction, custom, get
 
-__all__ = ["IDENTITY", "affine", "composed", "multiplied", "summed"]
+__all__ = ["IDENTITY", "affine", "composed", "euler", "multiplied", "summed"]
 
 IDENTITY = get("linear")
 _GRID = np.linspace(-40.0, 40.0, 16_001)
@@ -63,6 +65,17 @@ def affine(function: ScalarFunction, scale: float, shift: float) -> ScalarFuncti
     return custom(
         lambda z: scale * function(z) + shift, kinks=function.kinks,
         name=f"({scale:g} {function.name} + {shift:g})",
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=256)
+def euler(function: ScalarFunction) -> ScalarFunction:
+    """The function z f'(z): itself if it is positively homogeneous (Euler)."""
+    if function.slopes:
+        return function
+    return custom(
+        lambda z: z * jax.jvp(function, (z,), (jnp.ones_like(z),))[1], kinks=function.kinks,
+        name=f"z {function.name}'",
     )  # fmt: skip
 
 

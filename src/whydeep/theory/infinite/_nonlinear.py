@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from whydeep.activations import ScalarFunction
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian import image_mean, mean_slope, slope_mean
-from whydeep.theory.infinite._functions import IDENTITY
+from whydeep.theory.infinite._functions import IDENTITY, euler
 from whydeep.theory.infinite._linear import total
+from whydeep.theory.infinite._plan import own_rates
 
 if TYPE_CHECKING:
     from whydeep.theory.infinite._propagate import Propagation, Side
@@ -32,22 +33,66 @@ def function_kernel(
     t = run.tangent(a, b, side, full=full) if kind == "tangent" else None
     if kind == "tangent" and t is None:
         return None
-    q1, q2 = run.variance(a, side.left), run.variance(b, side.right)
+    if kind == "tangent" and a == b and run.plan.steps[a].scaled:
+        return _with_scale(run, a, f, g, t, side, full=full)
     if f is g:
-        length = run.series(f, (q1, q2))
-        qa = side.spread(q1, right=False, full=full)
-        qb = side.spread(q2, right=True, full=full)
-        if kind == "second":
-            return image_mean(f, qa, qb, k, length)
-        return slope_mean(f, qa, qb, k, length) * t
-    for function, other, q, on_right in ((f, g, q1, False), (g, f, q2, True)):
-        if other is IDENTITY:
-            bent = side.spread(mean_slope(function, q), right=on_right, full=full)
-            return bent * (k if kind == "second" else t)
+        mean = _same(run, f, a, b, side, full=full, slope=kind == "tangent")
+        return mean if kind == "second" else mean * t
+    if f is IDENTITY or g is IDENTITY:
+        return _stein(run, f, g, a, b, side, full=full) * (k if kind == "second" else t)
     raise UnsupportedError(
         "Two different functions of correlated Gaussians meet.",
         received=f"{f.name} and {g.name}",
         cause="only a function against itself, or against the Gaussian, has a rule",
+    )
+
+
+def _same(
+    run: Propagation, f: ScalarFunction, a: int, b: int, side: Side, *, full: bool, slope: bool
+) -> Any:
+    """<f f>, or <f' f'>."""
+    q1, q2 = run.variance(a, side.left), run.variance(b, side.right)
+    length = run.series(f, (q1, q2))
+    qa = side.spread(q1, right=False, full=full)
+    qb = side.spread(q2, right=True, full=full)
+    k = run.second(a, b, side, full=full)
+    return (slope_mean if slope else image_mean)(f, qa, qb, k, length)
+
+
+def _stein(
+    run: Propagation, f: ScalarFunction, g: ScalarFunction, a: int, b: int, side: Side, *,
+    full: bool,
+) -> Any:  # fmt: skip
+    """E[f'] or E[g'], whichever is not the identity."""
+    if g is IDENTITY:
+        return side.spread(mean_slope(f, run.variance(a, side.left)), right=False, full=full)
+    return side.spread(mean_slope(g, run.variance(b, side.right)), right=True, full=full)
+
+
+def _with_scale(
+    run: Propagation, a: int, f: ScalarFunction, g: ScalarFunction, t: Any, side: Side, *,
+    full: bool,
+) -> Any:  # fmt: skip
+    """The tangent kernel of f(gamma v) and g(gamma v), with a scale gamma that is learned.
+
+    The derivative in gamma is v f'(v), which is not independent of f': with h(z) = z f'(z),
+    the scale adds its rate times <h h>, and what remains of T is multiplied by <f' f'>.
+    """
+    layer: Any = run.plan.steps[a].layer
+    gamma = getattr(layer, "scale", 1.0)
+    rate = own_rates(layer)[0] / gamma**2
+    k = run.second(a, a, side, full=full)
+    rest = t - rate * k
+    left, right = euler(f), euler(g)
+    if f is g:
+        bent = _same(run, f, a, a, side, full=full, slope=True)
+        return bent * rest + rate * _same(run, left, a, a, side, full=full, slope=False)
+    if f is IDENTITY or g is IDENTITY:
+        bent = _stein(run, f, g, a, a, side, full=full)
+        return bent * rest + rate * _stein(run, left, right, a, a, side, full=full) * k
+    raise UnsupportedError(
+        "Two different functions of one normalised Gaussian meet.",
+        received=f"{f.name} and {g.name}",
     )
 
 

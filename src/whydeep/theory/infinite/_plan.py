@@ -92,7 +92,9 @@ class Step:
         gaussian: whether it is a centred Gaussian.
         unary: (source-like step, function) where it is one function of one Gaussian.
         sampled: whether its law is known from draws only.
-        learned: whether a scale and shift of its own, between the Gaussian and it, are learned.
+        scaled: whether it is a Gaussian times a scale of its own that is learned.
+        learned: whether such a scale is in it in any other way: a nonlinearity of it then needs
+            the joint law of the Gaussian and of what the scale multiplies.
         full: whether covariances between different positions are needed.
     """
 
@@ -108,6 +110,7 @@ class Step:
     gaussian: bool = False
     unary: tuple[int, ScalarFunction] | None = None
     sampled: bool = False
+    scaled: bool = False
     learned: bool = False
     full: bool = False
 
@@ -252,7 +255,6 @@ class _Builder:
 
     def _law(self, step: Step, befores: list[Step]) -> None:
         """Whether the value is Gaussian, one function of a Gaussian, or known by draws only."""
-        own = own_rates(step.layer) != (0.0, 0.0) or any(b.learned for b in befores)
         step.sampled = any(b.sampled for b in befores)
         if isinstance(step.layer, Activation | Product | MaxPool):
             self._nonlinear_law(step, befores)
@@ -268,9 +270,22 @@ class _Builder:
                 step.unary = _one_source(befores, summed)
         elif not isinstance(step.layer, Dropout):
             raise self._refusal(step.layer, "no rule is known for it")
-        step.learned = own and not step.gaussian
+        self._mark_scales(step, befores)
         if step.sampled:
             self._check_sampled(step)
+
+    def _mark_scales(self, step: Step, befores: list[Step]) -> None:
+        if isinstance(step.layer, Identity | Flatten):
+            step.scaled, step.learned = befores[0].scaled, befores[0].learned
+        elif isinstance(step.layer, Activation | MaxPool):
+            step.learned = step.sampled
+        else:
+            own = own_rates(step.layer)[0] != 0.0
+            step.scaled = own and step.gaussian
+            passed = any(b.learned or b.scaled for b in befores)
+            step.learned = (own and not step.gaussian) or passed
+            if own and step.gaussian and passed:  # a norm of a norm: two scales
+                step.scaled, step.learned = False, True
 
     def _affine_law(self, step: Step, before: Step) -> None:
         layer: Any = step.layer
@@ -288,6 +303,7 @@ class _Builder:
         learned = any(b.learned for b in befores)
         first = befores[0]
         if isinstance(layer, Product):
+            learned |= any(b.scaled for b in befores)
             step.unary = None if learned else _one_source(befores, multiplied)
             pairs = itertools.combinations(befores, 2)
             step.sampled |= step.unary is None and any(a.sources & b.sources for a, b in pairs)
