@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.progress import phase
 from whydeep.theory.infinite._cosine_table import Sampled, Table, tabulate
 from whydeep.theory.infinite._dense_layers import layer_map
 from whydeep.theory.infinite._dense_stack import DenseStack
@@ -48,6 +49,11 @@ def deep_table(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable
         variance: q = C_b + C_W |x|^2 / n_0, above 0, the same for all inputs.
         dtype: precision of the table.
     """
+    with phase("tabulating the kernels of all layers"):
+        return _tabulated(stack, variance, dtype)
+
+
+def _tabulated(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable | None:
     maps: list[LayerMap] = []
     kernels, tangents = [variance], [_first_tangent(stack, variance)]
     errors = np.zeros(2)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import no_type_check
 
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.polynomial import chebyshev
 
 from whydeep.theory.infinite._chebyshev import chebyshev_coefficients, chebyshev_nodes
 from whydeep.theory.infinite._cosines import PRODUCT_ERROR, Rows, best_limit
+from whydeep.theory.infinite._deep_table import deep_table
 from whydeep.theory.infinite._dense_blocks import Block
 from whydeep.theory.infinite._dense_stack import DenseStack, Error
 from whydeep.theory.infinite._row_output import bounded, mirrored, scaled
@@ -99,7 +100,7 @@ def recursion_plan(
     sides = [_diagonals(layers, odd + even, side.variance) for side in (rows, columns)]
     if not all(np.all(np.isfinite(part)) for side in sides for part in side):
         return None
-    steepness = _steepness(layers, odd, even)
+    steepness = _steepness(stack)
     limit = best_limit(steepness, dtype)
     lost = steepness(limit) * PRODUCT_ERROR[dtype]
     error = lost + 4.0 * np.finfo(dtype).eps + 4e-16 * len(layers)
@@ -124,19 +125,18 @@ def _diagonals(
     return np.array(roots), np.stack([variance, tangent])
 
 
-def _steepness(layers: np.ndarray, odd: float, even: float) -> Callable[[float], np.ndarray]:
-    """A bound on |df/d(1 - |c|)| relative to the diagonal, for unit rows without biases.
+def _steepness(stack: DenseStack) -> Callable[[float], np.ndarray]:
+    """Largest |df/d(1 - |c|)| from a distance on, relative to the diagonal.
 
-    K has slopes of at most 1. Every <s' s'> falls like even * sqrt(8 y) / pi, one layer after the
-    other: at most the number of layers times its slope, which biases lessen.
+    That of the network without biases: they only make the kernels flatter.
     """
-    count = len(layers) - 1
-
-    def slope(distance: float) -> np.ndarray:
-        share = even / (odd + even) if odd + even > 0 else 0.0
-        return np.array([1.0, 1.0 + count * share * np.sqrt(2.0 / distance) / np.pi])
-
-    return slope
+    none = (0.0,) * len(stack.bias_var)
+    free = deep_table(replace(stack, bias_var=none, bias_lr=none), 1.0, np.dtype(np.float32))
+    if free is not None:
+        return free.table.slope
+    # <s' s'> of each layer falls like sqrt(2 d) / pi
+    count = len(none) - 1
+    return lambda distance: np.array([1.0, 1.0 + count / np.sqrt(2.0 * distance)])
 
 
 @functools.cache

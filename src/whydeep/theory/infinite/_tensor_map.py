@@ -15,6 +15,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from whydeep.progress import phase
 from whydeep.theory.infinite._cosines import PRODUCT_ERROR, Rows
 from whydeep.theory.infinite._dense_blocks import Block, one_blas_thread
 from whydeep.theory.infinite._dense_stack import DenseStack, Error
@@ -87,13 +88,12 @@ def tensor_plan(stack: DenseStack, rows: Rows, columns: Rows, dtype: np.dtype) -
     if not most > least:
         return None
     # The same table serves inputs of nearly the same range, such as those of a test set.
-    with one_blas_thread():
-        table = _table(stack, least, most)
+    table = _table(stack, least, most)
     if table is None:
         return None
     ends = [table.diagonals(side.variance) for side in (rows, columns)]
     features = [table.features(side.variance) for side in (rows, columns)]
-    limit = 1e-3 if dtype == np.float32 else 1e-8
+    limit = 0.05 if dtype == np.float32 else 1e-8
     lost = table.steepness * PRODUCT_ERROR[dtype]
     error = table.error + np.minimum(lost, 1.0) + 4.0 * np.finfo(dtype).eps
     return TensorPlan(
@@ -104,7 +104,8 @@ def tensor_plan(stack: DenseStack, rows: Rows, columns: Rows, dtype: np.dtype) -
 
 @functools.lru_cache(maxsize=8)
 def _table(stack: DenseStack, least: float, most: float) -> TensorTable | None:
-    return tensor_table(stack, least, most)
+    with phase("tabulating the kernels of all layers"), one_blas_thread():
+        return tensor_table(stack, least, most)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")

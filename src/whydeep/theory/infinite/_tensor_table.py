@@ -54,7 +54,7 @@ class TensorTable:
         diagonal: Chebyshev coefficients in t of the logarithms of K_aa and Theta_aa, each over
             origin + q, (2, norm nodes).
         origin: K_aa and Theta_aa at q = 0, (2,).
-        steepness: largest |df/dc|, (2,).
+        steepness: largest |df/dc| between nodes, (2,).
         error: of both functions, measured at points off the nodes, (2,).
     """
 
@@ -126,7 +126,7 @@ def tensor_table(stack: DenseStack, least: float, most: float) -> TensorTable | 
     ranks = _ranks(segments)
     segments = segments[:, :, : int(np.max(np.nonzero(ranks.any(axis=(0, 1)))[0], initial=0)) + 1]
     ranks = ranks[:, :, : segments.shape[2]]
-    steepness = (size * np.arange(size.shape[3]) ** 2).sum(axis=(1, 2, 3))
+    steepness = np.abs(np.diff(found.kernels) / np.diff(c)).max(axis=(1, 2))
     table = TensorTable(
         span,
         shift,
