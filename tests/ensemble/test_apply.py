@@ -214,6 +214,17 @@ def test_layers_without_weights():
     equal(run(nw.Activation("gelu"), x)[0], F.gelu(torch.tensor(x)).numpy())
 
 
+def test_neighbours_in_a_graph_of_each_input():
+    x, graph = RNG.normal(size=(3, 4, 2)), RNG.normal(size=(3, 4, 4))
+    net = nw.chain(nw.Aggregate())
+    with jax.enable_x64(True):
+        found = np.asarray(apply_network(net, ({},), x, graph=graph))
+    equal(found, np.stack([g.T @ s for g, s in zip(graph, x, strict=True)]))
+    for wrong in (None, graph[:, :3]):
+        with pytest.raises(InputError, match="neighbours in a graph"):
+            apply_network(net, ({},), x, graph=wrong)
+
+
 def test_combinators():
     x = RNG.normal(size=(2, 4, 5))
     encoding = RNG.normal(size=(4, 5))

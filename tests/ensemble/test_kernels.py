@@ -183,6 +183,19 @@ def test_embeddings_and_their_rates():
             measure_kernels(net, wrong, draws=10)
 
 
+def test_every_input_has_its_own_graph():
+    rng = np.random.default_rng(7)
+    x, graph = rng.normal(size=(3, 4, 5)), rng.normal(size=(3, 4, 4))
+    net = nw.chain(nw.Dense(6, 1.5), nw.Aggregate(), nw.GlobalAvgPool(), nw.Dense(2))
+    samples = measure_kernels(net, x, draws=4000, seed=19, graph=graph)
+    pooled = np.einsum("nqp,nqc->nc", graph, x) / 4
+    agree(samples.nngp_batches, 1.5 * pooled @ pooled.T / 5)
+    agree(samples.ntk_batches, 3.0 * pooled @ pooled.T / 5)
+    block = measure_kernels(net, x[:1], x[1:], draws=40, seed=19, graph=graph[:1], graph2=graph[1:])
+    few = measure_kernels(net, x, draws=40, seed=19, graph=graph)
+    np.testing.assert_allclose(block.ntk_batches, few.ntk_batches[:, :1, 1:], rtol=1e-3, atol=1e-5)
+
+
 def test_dropout_adds_to_the_diagonal():
     net = nw.chain(nw.Dropout(0.4), nw.Dense(1, 2.0))
     samples = measure_kernels(net, X, draws=20_000, seed=9)

@@ -31,10 +31,10 @@ from whydeep.network._torch_graph import read_module
 __all__ = ["check_jax", "check_torch", "from_jax", "from_torch"]
 
 _INPUTS = 3
-# Draws of the model: of outputs as many as make their mean square known to 2 %, within what the
+# Draws of the model: of outputs as many as make their mean square known to 1 %, within what the
 # number of parameters lets one wait for.
-_OUTPUTS = 6000
-_DRAWS, _NTK_DRAWS = (300, 4000), (50, 300)
+_OUTPUTS = 16_000
+_DRAWS, _NTK_DRAWS = (300, 6000), (50, 300)
 _EFFORT, _NTK_EFFORT = 3e8, 1e8
 
 

@@ -27,6 +27,7 @@ from whydeep.network import (
     INPUT,
     Activation,
     Affine,
+    Aggregate,
     AvgPool,
     BatchNorm,
     ChannelsLast,
@@ -62,7 +63,9 @@ Values = tuple[Any, ...]
 Own = dict[str, Any]
 
 
-def apply_network(network: Network, parameters: Any, x: Any, key: Any = None) -> Any:
+def apply_network(
+    network: Network, parameters: Any, x: Any, key: Any = None, graph: Any = None
+) -> Any:
     """The output of a network: differentiable, and traceable by JAX in parameters and inputs.
 
     Args:
@@ -70,9 +73,10 @@ def apply_network(network: Network, parameters: Any, x: Any, key: Any = None) ->
         parameters: of `draw_parameters`.
         x: (N, *positions, channels), or whole numbers (N, T) where it takes tokens.
         key: of ``jax.random``, for dropout's masks; every input has its own.
+        graph: for `Aggregate`: (N, P, P), the weight from position to position of every input.
 
     Raises:
-        InputError: dropout without a key.
+        InputError: dropout without a key, aggregation without graphs.
         UnsupportedError: a layer that has no rule here.
 
     Returns:
@@ -87,10 +91,12 @@ def apply_network(network: Network, parameters: Any, x: Any, key: Any = None) ->
         >>> apply_network(net, parameters, jax.numpy.ones((5, 3))).shape
         (5, 1)
     """
-    return node_values(network, parameters, x, key)[-1]
+    return node_values(network, parameters, x, key, graph)[-1]
 
 
-def node_values(network: Network, parameters: Any, x: Any, key: Any = None) -> Values:
+def node_values(
+    network: Network, parameters: Any, x: Any, key: Any = None, graph: Any = None
+) -> Values:
     """The values of all nodes, (N, *positions, channels) each: see `apply_network`."""
     x = jnp.asarray(x)
     values: list[Any] = []
@@ -105,6 +111,8 @@ def node_values(network: Network, parameters: Any, x: Any, key: Any = None) -> V
         before = tuple(x if i == INPUT else values[i] for i in node.inputs)
         if node.layer.arity == 0:  # it is the same for all inputs, and takes their number
             before = (x,)
+        if isinstance(node.layer, Aggregate):
+            before = (*before, graph)
         subkey = None
         if key is not None and isinstance(node.layer, Dropout):
             subkey = jax.random.fold_in(key, number)
@@ -154,6 +162,20 @@ def _mix(layer: Mix, own: Own, values: Values, key: Any) -> Any:
     flat = x.reshape(len(x), -1, x.shape[-1])
     mixed = jnp.einsum("pq,nqc->npc", jnp.asarray(layer.matrix.values, x.dtype), flat)
     return mixed.reshape(len(x), *layer.positions, x.shape[-1])
+
+
+def _aggregate(layer: Aggregate, own: Own, values: Values, key: Any) -> Any:
+    del layer, own, key
+    x, graph = values
+    count = math.prod(x.shape[1:-1])
+    if graph is None or graph.shape != (len(x), count, count):
+        raise InputError(
+            "Aggregation sums over the neighbours in a graph of every input.",
+            received="no graph" if graph is None else f"shape {graph.shape}",
+            needed=f"graph=... of shape {(len(x), count, count)}",
+        )
+    flat = x.reshape(len(x), count, x.shape[-1])
+    return jnp.einsum("nqp,nqc->npc", jnp.asarray(graph, x.dtype), flat).reshape(x.shape)
 
 
 def _constant(layer: Constant, own: Own, values: Values, key: Any) -> Any:
@@ -237,6 +259,7 @@ def _weighted(function: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
 
 
 _RULES: dict[type, Callable[[Any, Own, Values, Any], Any]] = {
+    Aggregate: _aggregate,
     Activation: _plain(lambda layer, x: layer.function(x)),
     Affine: _plain(lambda layer, x: layer.scale * x + layer.shift),
     AvgPool: _plain(avg_pool),

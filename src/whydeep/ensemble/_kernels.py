@@ -43,6 +43,8 @@ def measure_kernels(
     width_factor: int = 1,
     dtype: str = "float32",
     law: str = "normal",
+    graph: Any = None,
+    graph2: Any = None,
 ) -> KernelSamples:
     """Draw networks at initialisation and measure their NNGP and tangent kernels.
 
@@ -59,6 +61,8 @@ def measure_kernels(
         width_factor: hidden widths are multiplied by it, at the same learning rates.
         dtype: "float32" or "float64". Means over draws are float64.
         law: of weights and biases: "normal", "uniform" or "truncated", of the same variances.
+        graph: for `Aggregate`: (N, P, P), the weight from position to position of every input.
+        graph2: likewise of x2.
 
     Returns:
         `KernelSamples`, (N1, N2), or (N1, N2, *positions, *positions) where outputs have them.
@@ -86,13 +90,16 @@ def measure_kernels(
     net = widened(network, width_factor, points.shape[1:])
     positions = net.shapes(points.shape[1:])[-1].positions
     points = points.astype(np.int32 if net.takes_tokens else dtype)
+    edges = None
+    if graph is not None:
+        edges = np.concatenate([np.asarray(g, dtype) for g in (graph, graph2) if g is not None])
     costs = _Costs(net, points.shape, dtype)
     costs.check_memory(ntk_draws)
     words = np.array([seed >> 32, seed & 0xFFFFFFFF], dtype=np.uint32)
 
     def block(which: int, indices: np.ndarray) -> np.ndarray:
         kernels = _network_block(
-            net, which, first, law, costs.together, dtype, points, words, indices
+            net, which, first, law, costs.together, dtype, points, edges, words, indices
         )
         return np.asarray(kernels)
 
@@ -191,15 +198,15 @@ def measure_function_kernels(
 )
 def _network_block(
     network: Network, which: int, first: int, law: str, together: int, dtype: str, points: Any,
-    words: Any, indices: Any,
+    edges: Any, words: Any, indices: Any,
 ) -> Any:  # fmt: skip
     """Kernels of some draws side by side: (draws, N1, N2, P, P)."""
 
     def one(index: Any) -> Any:
         key = _draw_key(words, which, index)
         if which == _NNGP:
-            return network_nngp(network, first, law, points, dtype, key)
-        return network_ntk(network, first, law, together, points, dtype, key)
+            return network_nngp(network, first, law, points, edges, dtype, key)
+        return network_ntk(network, first, law, together, points, edges, dtype, key)
 
     with jax.default_matmul_precision("highest"):  # float32 is float32 on every device
         return jax.vmap(one)(indices)

@@ -26,7 +26,9 @@ __all__ = ["function_nngp", "function_ntk", "network_nngp", "network_ntk"]
 _MASKS, _CHANNEL = 2, 3
 
 
-def network_nngp(network: Network, first: int, law: str, x: Any, dtype: Any, key: Any) -> Any:
+def network_nngp(
+    network: Network, first: int, law: str, x: Any, graph: Any, dtype: Any, key: Any
+) -> Any:
     """The mean over channels of ``y(a) y(b)``, a among the `first` inputs, b among the rest.
 
     With ``first = len(x)`` both are all of them. A last `Dense` layer is averaged exactly over its
@@ -35,7 +37,7 @@ def network_nngp(network: Network, first: int, law: str, x: Any, dtype: Any, key
     parameters = draw_parameters(network, x.shape[1:], key, dtype, law)
     random_masks = any(isinstance(layer, Dropout) for layer in network.layers)
     masks = jax.random.fold_in(key, _MASKS) if random_masks else None
-    values = node_values(network, parameters, x, masks)
+    values = node_values(network, parameters, x, masks, graph)
     last = network.nodes[-1]
     if isinstance(last.layer, Dense):
         below = x if last.inputs[0] == INPUT else values[last.inputs[0]]
@@ -45,7 +47,7 @@ def network_nngp(network: Network, first: int, law: str, x: Any, dtype: Any, key
 
 
 def network_ntk(
-    network: Network, first: int, law: str, together: int, x: Any, dtype: Any, key: Any
+    network: Network, first: int, law: str, together: int, x: Any, graph: Any, dtype: Any, key: Any
 ) -> Any:
     """``sum rate dy(a) dy(b)`` over all parameters, of one output channel.
 
@@ -55,26 +57,28 @@ def network_ntk(
         law: of weights and biases.
         together: inputs whose gradients are taken side by side.
         x: all inputs.
+        graph: of each, for `Aggregate`, or None.
         dtype: of the parameters.
         key: of this draw.
     """
     parameters = draw_parameters(network, x.shape[1:], key, dtype, law)
     leaves, rates, merge = _counted(parameters, learning_rates(network, x.shape[1:]))
     if not leaves:
-        return jnp.zeros_like(network_nngp(network, first, law, x, dtype, key))
+        return jnp.zeros_like(network_nngp(network, first, law, x, graph, dtype, key))
     random_masks = any(isinstance(layer, Dropout) for layer in network.layers)
     masks = jax.random.fold_in(key, _MASKS) if random_masks else key
 
-    def gradients(point: tuple[Any, Any]) -> list[Any]:
-        row, number = point
+    def gradients(point: tuple[Any, Any, Any]) -> list[Any]:
+        row, number, edges = point
 
         def output(leaves: list[Any]) -> Any:
             mask = jax.random.fold_in(masks, number) if random_masks else None
-            return _channel(node_values(network, merge(leaves), row[None], mask)[-1], key)
+            one = None if edges is None else edges[None]
+            return _channel(node_values(network, merge(leaves), row[None], mask, one)[-1], key)
 
         return _jacobian(output, leaves)
 
-    points = (x, jnp.arange(len(x)))
+    points = (x, jnp.arange(len(x)), graph)
     if together >= len(x):
         jacobians = jax.vmap(gradients)(points)
     else:

@@ -36,6 +36,7 @@ from whydeep.network._layers import (
 from whydeep.network._network import INPUT, Network, Node
 from whydeep.network._normalisation import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from whydeep.network._positions import (
+    Aggregate,
     AvgPool,
     Flatten,
     GlobalAvgPool,
@@ -55,8 +56,8 @@ __all__ = ["widened"]
 
 # Layers that give as many channels as they take.
 _KEEPING = (
-    Activation, Affine, AvgPool, BatchNorm, Dropout, GlobalAvgPool, GlobalSumPool, GroupNorm,
-    Identity, LayerNorm, MaxPool, Mix, RMSNorm, SumPool,
+    Activation, Affine, Aggregate, AvgPool, BatchNorm, Dropout, GlobalAvgPool, GlobalSumPool,
+    GroupNorm, Identity, LayerNorm, MaxPool, Mix, RMSNorm, SumPool,
 )  # fmt: skip
 # Layers that say how many channels they give, and under which name.
 _SIZED: dict[type, str] = {
