@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from whydeep import data as data
     from whydeep import errors as errors
     from whydeep.comparison import Comparison as Comparison
+    from whydeep.comparison import ImportCheck as ImportCheck
+    from whydeep.comparison import check_jax as check_jax
+    from whydeep.comparison import check_torch as check_torch
     from whydeep.comparison import compare as compare
+    from whydeep.comparison import from_jax as from_jax
+    from whydeep.comparison import from_torch as from_torch
     from whydeep.ensemble import Measurement as Measurement
     from whydeep.ensemble import measure as measure
+    from whydeep.ensemble import measure_kernels as measure_kernels
     from whydeep.gaussian import critical as critical
     from whydeep.network import Activation as Activation
     from whydeep.network import Add as Add
@@ -95,6 +101,7 @@ _HOMES = {
     "GlobalSumPool": "whydeep.network",
     "GroupNorm": "whydeep.network",
     "Identity": "whydeep.network",
+    "ImportCheck": "whydeep.comparison",
     "Kernel": "whydeep.theory",
     "LayerNorm": "whydeep.network",
     "MaxPool": "whydeep.network",
@@ -110,11 +117,16 @@ _HOMES = {
     "SumPool": "whydeep.network",
     "aggregate": "whydeep.network",
     "chain": "whydeep.network",
+    "check_jax": "whydeep.comparison",
+    "check_torch": "whydeep.comparison",
     "compare": "whydeep.comparison",
     "critical": "whydeep.gaussian",
+    "from_jax": "whydeep.comparison",
+    "from_torch": "whydeep.comparison",
     "index": "whydeep.network",
     "kernel": "whydeep.theory",
     "measure": "whydeep.ensemble",
+    "measure_kernels": "whydeep.ensemble",
     "mlp": "whydeep.network",
     "predict": "whydeep.theory",
     "repeat": "whydeep.network",
@@ -147,6 +159,7 @@ __all__ = [
     "GlobalSumPool",
     "GroupNorm",
     "Identity",
+    "ImportCheck",
     "Kernel",
     "LayerNorm",
     "MaxPool",
@@ -164,13 +177,18 @@ __all__ = [
     "activations",
     "aggregate",
     "chain",
+    "check_jax",
+    "check_torch",
     "compare",
     "critical",
     "data",
     "errors",
+    "from_jax",
+    "from_torch",
     "index",
     "kernel",
     "measure",
+    "measure_kernels",
     "mlp",
     "predict",
     "repeat",
