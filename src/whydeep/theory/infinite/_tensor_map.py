@@ -94,7 +94,7 @@ def tensor_plan(stack: DenseStack, rows: Rows, columns: Rows, dtype: np.dtype) -
     ends = [table.diagonals(side.variance) for side in (rows, columns)]
     features = [table.features(side.variance) for side in (rows, columns)]
     limit = 0.05 if dtype == np.float32 else 1e-8
-    lost = table.steepness * PRODUCT_ERROR[dtype]
+    lost = table.slope(limit) * PRODUCT_ERROR[dtype]
     error = table.error + np.minimum(lost, 1.0) + 4.0 * np.finfo(dtype).eps
     return TensorPlan(
         table, features[0], np.ascontiguousarray(features[1].T), ends[0], ends[1],

@@ -54,7 +54,8 @@ class TensorTable:
         diagonal: Chebyshev coefficients in t of the logarithms of K_aa and Theta_aa, each over
             origin + q, (2, norm nodes).
         origin: K_aa and Theta_aa at q = 0, (2,).
-        steepness: largest |df/dc| between nodes, (2,).
+        nodes: of c, decreasing, (correlation nodes,).
+        rates: largest |df/dc| between neighbouring nodes, (2, correlation nodes - 1).
         error: of both functions, measured at points off the nodes, (2,).
     """
 
@@ -65,7 +66,8 @@ class TensorTable:
     ranks: np.ndarray
     diagonal: np.ndarray
     origin: np.ndarray
-    steepness: np.ndarray
+    nodes: np.ndarray
+    rates: np.ndarray
     error: np.ndarray
 
     def features(self, variance: np.ndarray) -> np.ndarray:
@@ -77,6 +79,11 @@ class TensorTable:
         """K_aa and Theta_aa, shape (2, N)."""
         values = chebyshev.chebval(self._scaled(variance), self.diagonal.T)
         return np.exp(values) * (self.origin[:, None] + variance)
+
+    def slope(self, distance: float) -> np.ndarray:
+        """Largest |df/dc| where 1 - |c| >= distance, (2,)."""
+        nearest = np.minimum(np.abs(self.nodes[1:]), np.abs(self.nodes[:-1]))
+        return self.rates[:, nearest <= 1.0 - distance].max(axis=1, initial=0.0)
 
     def _scaled(self, variance: np.ndarray) -> np.ndarray:
         low, high = self.span
@@ -126,18 +133,11 @@ def tensor_table(stack: DenseStack, least: float, most: float) -> TensorTable | 
     ranks = _ranks(segments)
     segments = segments[:, :, : int(np.max(np.nonzero(ranks.any(axis=(0, 1)))[0], initial=0)) + 1]
     ranks = ranks[:, :, : segments.shape[2]]
-    steepness = np.abs(np.diff(found.kernels) / np.diff(c)).max(axis=(1, 2))
+    rates = np.abs(np.diff(found.kernels) / np.diff(c)).max(axis=1)
     table = TensorTable(
-        span,
-        shift,
-        basis,
-        segments,
-        ranks,
-        diagonal,
-        origin.diagonals[:, 0],
-        steepness,
+        span, shift, basis, segments, ranks, diagonal, origin.diagonals[:, 0], c[0], rates,
         np.zeros(2),
-    )
+    )  # fmt: skip
     error = _measured(stack, table)
     if error is None or np.any(error > _ENOUGH):
         return None
