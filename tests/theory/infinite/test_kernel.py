@@ -216,6 +216,39 @@ def test_draws_tell_their_error():
     assert np.array_equal(one.ntk, again.ntk)
 
 
+# -- mup ---------------------------------------------------------
+
+
+def test_mup_has_the_tangent_kernel_of_its_first_step():
+    # Yang and Hu 2021: output weights 1/n large; rates n, 1, 1/n from input to output.
+    net = wd.mlp(2, 64, "relu", weight_var=2.0, bias_var=0.0, parameterization="mup")
+    found = kernel(net, VECTORS)
+    assert any("first step" in said for said in found.assumptions)
+    n, size = 256, VECTORS.shape[1]
+    x = jnp.asarray(VECTORS, jnp.float32)
+
+    def output(weights, x):
+        one, two, three = weights
+        return jax.nn.relu(jax.nn.relu(x @ one.T) @ two.T) @ three
+
+    def tangent(key):
+        keys = jax.random.split(key, 3)
+        scales = (2.0 / size) ** 0.5, (2.0 / n) ** 0.5, 2.0**0.5 / n
+        shapes = (n, size), (n, n), (n,)
+        weights = [
+            s * jax.random.normal(k, d) for s, k, d in zip(scales, keys, shapes, strict=True)
+        ]
+        slopes = jax.jacrev(output)(weights, x)
+        rates = 2.0 * n / size, 2.0, 2.0 / n
+        flat = [g.reshape(len(x), -1) for g in slopes]
+        return sum(r * g @ g.T for r, g in zip(rates, flat, strict=True))
+
+    drawn = jax.lax.map(jax.jit(tangent), jax.random.split(jax.random.key(0), 200))
+    error = np.std(drawn, 0) / 200**0.5
+    # One entry in 10^4 passes 3.9 errors; the width leaves a few parts in a hundred.
+    assert np.all(np.abs(np.mean(drawn, 0) - found.ntk) < 3.9 * error + 4.0 / n * found.ntk.max())
+
+
 # -- refusals ----------------------------------------------------------
 
 
