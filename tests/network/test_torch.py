@@ -5,13 +5,13 @@ import dataclasses
 import doctest
 import sys
 
-import jax
 import numpy as np
 import pytest
 
 from tests.support import require
 from whydeep.activations import get
-from whydeep.ensemble import apply_network, parameters_of
+from whydeep.ensemble import parameters_of
+from whydeep.ensemble._torch import reading_deviation
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import (
     Activation,
@@ -37,23 +37,6 @@ from tests.network import torch_modules as modules  # noqa: E402 -- needs torch
 ROUNDING = 1e-11
 
 
-def outputs_of(reading, module, x):
-    """The description's and the module's outputs, with the module's own weights in both."""
-    own = reading.parameters(module)
-    with torch.no_grad():
-        inputs = x.double() if x.dtype.is_floating_point else x
-        expected = reading.arranged(copy.deepcopy(module).double()(inputs).numpy())
-    with jax.enable_x64(True):
-        found = np.asarray(apply_network(reading.network, own, inputs.numpy()))
-    return found, expected
-
-
-def deviation(reading, module, x):
-    found, expected = outputs_of(reading, module, x)
-    assert found.shape == expected.shape
-    return np.abs(found - expected).max() / np.abs(expected).max()
-
-
 def made(name):
     torch.manual_seed(0)
     module, x = modules.READ[name]()
@@ -68,7 +51,7 @@ def test_own_weights_give_own_outputs(name):
     own = reading.parameters(module)
     for here, there in zip(own, declared, strict=True):
         assert {k: v.shape for k, v in here.items()} == {k: p.shape for k, p in there.items()}
-    assert deviation(reading, module, x) < ROUNDING
+    assert reading_deviation(reading, module, x) < ROUNDING
     # Every parameter is somewhere, once.
     assert set(reading.laws) == {name for name, _ in module.named_parameters()}
 
@@ -91,8 +74,8 @@ def test_a_wrong_reading_does_not_pass(kind, changes):
         object.__setattr__(wrong, name, value)
     nodes[spot] = dataclasses.replace(nodes[spot], layer=wrong)
     other = dataclasses.replace(reading, network=Network(tuple(nodes)))
-    assert deviation(reading, module, x) < ROUNDING
-    assert deviation(other, module, x) > 1e-3
+    assert reading_deviation(reading, module, x) < ROUNDING
+    assert reading_deviation(other, module, x) > 1e-3
 
 
 @pytest.mark.parametrize("named", modules.REFUSED)
@@ -216,7 +199,7 @@ def test_a_frozen_encoder_is_read_like_a_trained_one():
     trained = read_module(module, x).network
     frozen = read_module(module.requires_grad_(False), x)
     assert [type(a) for a in frozen.network.layers] == [type(a) for a in trained.layers]
-    assert deviation(frozen, module, x) < ROUNDING
+    assert reading_deviation(frozen, module, x) < ROUNDING
     assert not any(p.rate for node in parameters_of(frozen.network, (6,)) for p in node.values())
 
 

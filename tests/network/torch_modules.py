@@ -293,6 +293,40 @@ def interleaved_heads(m, x):
     return m.head(out.permute(0, 2, 3, 1).reshape(b, t, c))
 
 
+def channels_first_norm(m, x):
+    h = m.conv(x)
+    mean = h.mean(1, keepdim=True)
+    h = (h - mean) / torch.sqrt((h - mean).pow(2).mean(1, keepdim=True) + 1e-6)
+    return m.head(m.weight[:, None, None] * h + m.bias[:, None, None])
+
+
+def masked_attention(m, x):
+    b, t = x.shape[:2]
+    q, k, v = (layer(x).view(b, t, 2, 4).transpose(1, 2) for layer in (m.q, m.k, m.v))
+    seen = torch.tril(torch.ones(t, t, dtype=torch.bool))
+    return m.head(F.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(2))
+
+
+def highway(m, x):
+    h = m.inner(x)
+    gate = torch.sigmoid(m.a(h))
+    return m.head(gate * F.relu(m.b(h)) + (1 - gate) * h)
+
+
+def patches_by_unfold(m, x):
+    patches = x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5)
+    return m.inner(patches.flatten(3)).flatten(1, 2)
+
+
+def in_place(m, x):
+    h = m.relu(m.conv(x))
+    h = m.norm(h).flatten(2).transpose(1, 2)
+    h = F.silu(m.attend(h, h, h)[0], inplace=True)
+    h = F.dropout(m.last(h), 0.0).mean(1)
+    h *= 2
+    return m.head(h.clamp_(min=-1))
+
+
 def qkv(**more):
     return {name: nn.Linear(8, 8) for name in "qkv"} | {"head": nn.Linear(8, 3)} | more
 
@@ -506,6 +540,72 @@ READ = {
         ),
         images(),
     ),
+    "norm of channels that come first": lambda: (
+        Module(
+            channels_first_norm, conv=nn.Conv2d(3, 8, 3), head=nn.Conv2d(8, 4, 3),
+            weight=nn.Parameter(torch.ones(8)), bias=nn.Parameter(torch.zeros(8)),
+        ),
+        images(),
+    ),
+    "attention with a boolean mask": lambda: (Module(masked_attention, **qkv()), sequences()),
+    "MultiheadAttention with a mask": lambda: (
+        Module(
+            lambda m, x: m.attend(x, x, x, attn_mask=m.mask)[0],
+            attend=nn.MultiheadAttention(8, 2, batch_first=True),
+            buffers={"mask": torch.triu(torch.full((6, 6), float("-inf")), 1)},
+        ),
+        sequences(),
+    ),
+    "highway": lambda: (
+        Module(
+            highway, inner=nn.Linear(5, 8), a=nn.Linear(8, 8), b=nn.Linear(8, 8),
+            head=nn.Linear(8, 2),
+        ),
+        images(5),
+    ),
+    "patches by unfold": lambda: (Module(patches_by_unfold, inner=nn.Linear(48, 8)), images()),
+    "everything in place": lambda: (
+        Module(
+            in_place, conv=nn.Conv2d(3, 8, 3), relu=nn.ReLU(inplace=True), norm=nn.GroupNorm(2, 8),
+            attend=nn.MultiheadAttention(8, 2, batch_first=True), last=nn.LayerNorm(8),
+            head=nn.Linear(8, 2),
+        ),
+        images(),
+    ),
+    "gated convolution": lambda: (
+        Module(
+            lambda m, x: m.b(F.glu(m.a(x), dim=1)), a=nn.Conv2d(3, 16, 3), b=nn.Conv2d(8, 4, 3)
+        ),
+        images(),
+    ),
+    "input beside hidden": lambda: (
+        Module(
+            lambda m, x: m.b(torch.cat([x, F.relu(m.a(x))], -1)), a=nn.Linear(5, 8),
+            b=nn.Linear(13, 2),
+        ),
+        images(5),
+    ),
+    "hidden positions filled": lambda: (
+        Module(
+            lambda m, x: m.b(torch.where(torch.arange(6)[:, None] > 2, m.a(x), 0.5)),
+            a=nn.Linear(8, 8), b=nn.Linear(8, 2),
+        ),
+        sequences(),
+    ),
+    "decoder layer": lambda: (
+        Module(
+            lambda m, x: m.layer(m.a(x)[:, :3], m.b(x)), a=nn.Linear(8, 8), b=nn.Linear(8, 8),
+            layer=nn.TransformerDecoderLayer(8, 2, 16, batch_first=True),
+        ),
+        sequences(),
+    ),
+    "largest over points": lambda: (
+        Module(
+            lambda m, x: m.b(torch.max(F.relu(m.a(x)), 2, keepdim=True)[0].view(-1, 8)),
+            a=nn.Conv1d(3, 8, 1), b=nn.Linear(8, 2),
+        ),
+        images(3, 10),
+    ),
     "own weights": lambda: (
         Module(
             lambda m, x: torch.einsum("bi,io->bo", torch.tanh(x @ m.w + m.b), m.v / 40**0.5),
@@ -529,6 +629,12 @@ def tied():
 def no_grad(m, x):
     with torch.no_grad():
         h = m.a(x)
+    return m.b(h)
+
+
+def written_into(m, x):
+    h = m.a(x)
+    h[:, 0] = 0
     return m.b(h)
 
 
@@ -585,6 +691,9 @@ REFUSED = {
     ),
     "detach": lambda: (two(lambda m, x: m.b(m.a(x).detach())), sequences(), "stops gradients"),
     "wrap_with_set_grad_enabled": lambda: (two(no_grad), sequences(), "stops gradients"),
+    "fill": lambda: (two(written_into), sequences(), "not one of the operations"),
+    "log_softmax": lambda: (two(lambda m, x: m.a(x).log_softmax(-1)), sequences(), "leave it out"),
+    "to": lambda: (two(lambda m, x: m.a(x).long().float()), sequences(), "rounds"),
     "randn": lambda: (two(lambda m, x: m.a(x) + torch.randn(8)), sequences(), "random numbers"),
     "outputs": lambda: (two(lambda m, x: (m.a(x), m.b(x))), sequences(), "2 outputs"),
     "torch.export": lambda: (
@@ -611,6 +720,9 @@ REFUSED = {
     "add": lambda: (
         two(lambda m, x: m.a(x) + m.b(x).transpose(1, 2)), sequences(length=8),
         "channels of one value meet positions",
+    ),
+    "instance_norm": lambda: (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4)), images(), "every channel for"
     ),
     "group_norm": lambda: (
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(4, 4)), images(), "one channel"

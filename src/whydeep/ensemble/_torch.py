@@ -12,15 +12,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from whydeep.ensemble._apply import apply_network
 from whydeep.ensemble._samples import KernelSamples
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import check_whole
 from whydeep.network._torch_init import Init, Law, read_laws, reinitialise, require_torch
+from whydeep.network._torch_reading import TorchReading
 from whydeep.progress import progress_bar
 
-__all__ = ["measure_torch_kernels"]
+__all__ = ["measure_torch_kernels", "reading_deviation"]
 
 # Gradients of all outputs are held at once: this many numbers are eight gigabytes.
 _MOST_NUMBERS = 2**31
@@ -91,6 +94,35 @@ def measure_torch_kernels(
         dtype=str(x.dtype if x.dtype.is_floating_point else torch.float32).removeprefix("torch."),
         source=f"{type(module).__name__} re-initialised",
     )
+
+
+def reading_deviation(reading: TorchReading, module: Any, x: Any) -> float:
+    """How far a description with the module's own weights is from the module itself.
+
+    Args:
+        reading: of the module, by ``read_module``.
+        module: in the mode in which it was read; without dropout.
+        x: a tensor of inputs, (N, ...).
+
+    Returns:
+        The largest difference of outputs, relative to the largest output: roundings (1e-12 or
+        less, both sides computed in float64) if the description is right, and about 1 otherwise.
+
+    Cost: one forward pass of each, and the compilation of the description's layers.
+    """
+    torch = require_torch()
+    real = x.dtype.is_floating_point
+    inputs = x.double() if real else x
+    with torch.no_grad():
+        outputs = copy.deepcopy(module).double()(inputs).cpu().numpy()
+    expected = reading.arranged(outputs)
+    with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
+        found = apply_network(reading.network, reading.parameters(module), inputs.cpu().numpy())
+        found = np.asarray(found)
+    if found.shape != expected.shape:
+        return math.inf
+    scale = float(np.abs(expected).max())
+    return float(np.abs(found - expected).max()) / (scale or 1.0)
 
 
 def _drawn(

@@ -203,10 +203,9 @@ def masked(name: str, a: Any, b: Any, number: float | None = None) -> Value:
     return Value(dataclasses.replace(value.base, causal=True), value.layout)
 
 
-@operation("softmax", "_softmax")
+@operation("softmax", "_softmax", "log_softmax", "_log_softmax")
 def _softmax(r: Reader, x: Value, dim: int, **_: Any) -> Value:
-    del r
-    if not isinstance(x.base, Logits):
+    if "log" in r.name or not isinstance(x.base, Logits):
         msg = "a softmax over channels or positions is no function of one variable"
         raise Refusal(msg, "leave it out at the output: kernels are of logits")
     last = dim % len(x.shape) == len(x.shape) - 1

@@ -388,8 +388,9 @@ def _check_sharing(nodes: Sequence[Node], sources: Sequence[dict[str, tuple[Sour
                 f"The parameter {name} is used more than once.",
                 received=f"{name} {times}",
                 needed="a parameter of its own for every layer",
-                cause="tied weights, or one module called twice: the layers' values are then "
-                "correlated through their weights, which this description does not hold",
+                cause="tied weights, one module called twice, or some outputs of a layer used "
+                "apart from the others and again with them: values are then correlated through "
+                "their weights, which this description does not hold",
                 suggestion="a module with separate parameters; nn.RNN for weights shared in time",
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from whydeep.network._torch_attention import Logits, masked, scaled
 from whydeep.network._torch_draft import Entry, Refusal, Value
 from whydeep.network._torch_layout import CHANNELS, REPEAT, Layout
 from whydeep.network._torch_moments import Moment, combined
-from whydeep.network._torch_operations import Reader, operation
+from whydeep.network._torch_operations import Missing, Reader, operation
 from whydeep.network._torch_parameter import Parameter
 
 __all__ = ["applied", "joined", "joined_sum", "scalar"]
@@ -269,6 +270,8 @@ def _learned_scale(r: Reader, value: Value, scale: Value, shape: Sequence[int]) 
 def _where(r: Reader, condition: Any, x: Any, other: Any) -> Any:
     if isinstance(x, Value) and isinstance(x.base, Logits) and not isinstance(condition, Value):
         return masked("where", x, condition, scalar(other))
+    if not isinstance(condition, Value):
+        return _kept(r, condition, x, other)
     parts = [condition, x, other]
     values = [p for p in parts if isinstance(p, Value)]
     bases = [v.base for v in values]
@@ -285,6 +288,22 @@ def _where(r: Reader, condition: Any, x: Any, other: Any) -> Any:
     return Value(Entry(bases[0].node, ("where", *arguments), r.drafts.label), layouts.pop())
 
 
+def _kept(r: Reader, mask: Any, x: Any, other: Any) -> Any:
+    """``x`` where a fixed mask is true: products with zeros and ones."""
+    total = None
+    for part, share in ((x, mask.double()), (other, 1.0 - mask.double())):
+        number = scalar(part)
+        if number is not None and not math.isfinite(number):
+            msg = "it fills in what is not finite"
+            raise Refusal(msg)
+        if number != 0:
+            product = _combine(
+                r, "mul", part if number is None else share, share if number is None else number
+            )
+            total = product if total is None else _combine(r, "add", total, product)
+    return total
+
+
 @operation("masked_fill")
 def _masked_fill(r: Reader, x: Any, mask: Any, value: Any) -> Any:
     if isinstance(x, Value) and isinstance(x.base, Logits) and not isinstance(mask, Value):
@@ -292,11 +311,17 @@ def _masked_fill(r: Reader, x: Any, mask: Any, value: Any) -> Any:
     return _where(r, mask, value, x)
 
 
-@operation("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout")
-def _dropout(r: Reader, x: Value, p: float, train: bool) -> Any:  # noqa: FBT001 -- PyTorch's argument
+@operation("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+def _dropout(r: Reader, x: Value, p: float, train: bool) -> Any:  # noqa: FBT001 -- PyTorch's
     if not train or p == 0:
         return x
     if r.name != "dropout" or not isinstance(x.base, Entry):
         msg = "in training mode it drops whole channels, or attention's weights"
         raise Refusal(msg, "module.eval()")
     return r.layered(Dropout(float(p)), x)
+
+
+@operation("native_dropout")
+def _native_dropout(r: Reader, x: Value, p: float, train: bool) -> Any:  # noqa: FBT001 -- PyTorch's
+    r.name = "dropout"
+    return _dropout(r, x, p, train), Missing("the mask of dropout")

@@ -42,8 +42,12 @@ def export(torch: Any, module: Any, example: Any) -> Any:
                 exported = torch.export.export(module, (example,))
         except Exception as error:
             raise _not_exported(module, error) from error
-        _check_gradients(exported)
-        if any(_writes(node) for node in needed(exported.graph)):
+        # A write into a part of a value reaches the output by no edge of the graph.
+        written = any(_writes(node) for node in exported.graph.nodes)
+        _check_gradients(
+            exported, list(exported.graph.nodes) if written else needed(exported.graph)
+        )
+        if written:
             exported = exported.run_decompositions({})
     return exported
 
@@ -89,7 +93,6 @@ def needed(graph: Any) -> list[Any]:
         if node not in needed:
             needed.add(node)
             waiting += node.all_input_nodes
-            waiting += [user for user in node.users if _writes(user)]
     return [node for node in graph.nodes if node in needed]
 
 
@@ -105,11 +108,11 @@ def batch_of(exported: Any) -> int:
     return int(found[0].meta["val"].shape[0])
 
 
-def _check_gradients(exported: Any) -> None:
+def _check_gradients(exported: Any, nodes: list[Any]) -> None:
     """Refuse values that the module cuts off from their gradients: their tangent kernel differs."""
     signature = exported.graph_signature
     varying = {*signature.user_inputs, *signature.inputs_to_parameters}
-    for node in needed(exported.graph):
+    for node in nodes:
         depends = node.name in varying or any(n.name in varying for n in node.all_input_nodes)
         if not depends:
             continue

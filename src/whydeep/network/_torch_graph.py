@@ -130,6 +130,11 @@ def read_module(module: Any, example: Any, *, init: Init = None) -> TorchReading
     raise best[1] if best else UnsupportedError("The module has no output.")
 
 
+# Tensors that take only their shape from a value.
+_FILLED = {"zeros_like": 0, "ones_like": 1, "new_zeros": 0, "new_ones": 1, "new_full": 0,
+           "full_like": 0}  # fmt: skip
+
+
 class _Walk:
     """One reading of a graph, with the input's dimensions turned `turn` times."""
 
@@ -245,6 +250,11 @@ class _Walk:
         name = name_of(node)
         if name.startswith("_assert"):
             return None
+        if name in _FILLED:
+            value = (
+                args[2] if name == "new_full" else args[1] if name == "full_like" else _FILLED[name]
+            )
+            return self.torch.full(_shape(node.meta["val"]), value, dtype=node.meta["val"].dtype)
         if not _has_value((args, kwargs)):
             return self._computed(node, args, kwargs)
         reader = READERS.get(name)
@@ -253,6 +263,9 @@ class _Walk:
         self.reader.name = name
         self.reader.shape = _shape(node.meta.get("val"))
         self.reader.call = lambda first: node.target(first, *args[1:], **kwargs)
+        kinds = [n.meta.get("val") for n in (*node.all_input_nodes[:1], node)]
+        real = [k.dtype.is_floating_point for k in kinds if hasattr(k, "dtype")]
+        self.reader.rounds = real == [True, False]
         path = module_path(node)
         self.drafts.label = path or user_line(node.meta.get("stack_trace") or "") or name
         return reader(self.reader, **_named(node.target, args, kwargs))

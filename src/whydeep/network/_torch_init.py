@@ -144,21 +144,29 @@ def class_rule(module: Any, name: str) -> Law | None:
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     parent = module.get_submodule(path.rpartition(".")[0]) if path else None
+    shape = tuple(getattr(owner, leaf).shape)
+    if len(shape) > 1 and any(isinstance(m, nn.Transformer) for m in _above(module, path)):
+        return _xavier(shape)
     if isinstance(owner, nn.MultiheadAttention):
-        return _attention_rule(leaf, tuple(getattr(owner, leaf).shape))
+        return _attention_rule(leaf, shape)
+    if leaf == "bias" and isinstance(parent, nn.MultiheadAttention):
+        return Law(0.0, text="zeros")  # of its output layer
     kind = _plain(owner, nn)
-    if kind is None:
-        return None
-    if issubclass(kind, (nn.Linear, nn.modules.conv._ConvNd)):  # noqa: SLF001 -- conv's base class
-        if leaf == "bias" and isinstance(parent, nn.MultiheadAttention):
-            return Law(0.0, text="zeros")
-        fan_in = math.prod(owner.weight.shape[1:])
-        return _uniform(1.0 / math.sqrt(fan_in), "uniform within 1/sqrt(fan_in)")
+    return None if kind is None else _layer_rule(owner, kind, leaf)
+
+
+def _layer_rule(owner: Any, kind: type, leaf: str) -> Law:
+    from torch import nn
+
+    if issubclass(kind, nn.Embedding):
+        return Law(1.0, text="normal")
     if issubclass(kind, nn.RNNBase):
         return _uniform(1.0 / math.sqrt(owner.hidden_size), "uniform within 1/sqrt(hidden_size)")
+    if issubclass(kind, (nn.Linear, nn.modules.conv._ConvNd)):  # noqa: SLF001 -- conv's base class
+        fan_in = math.prod(owner.weight.shape[1:])
+        return _uniform(1.0 / math.sqrt(fan_in), "uniform within 1/sqrt(fan_in)")
     value = owner.init if issubclass(kind, nn.PReLU) else float(leaf == "weight")
-    normal = issubclass(kind, nn.Embedding)
-    return Law(1.0, text="normal") if normal else Law(0.0, value, text=f"{value:g}")
+    return Law(0.0, value, text=f"{value:g}")
 
 
 def _plain(owner: Any, nn: Any) -> type | None:
@@ -177,7 +185,18 @@ def _attention_rule(leaf: str, shape: tuple[int, ...]) -> Law | None:
         return Law(0.0, text="zeros")
     if len(shape) != 2 or leaf.startswith("bias"):
         return None
-    return _uniform(math.sqrt(6.0 / sum(shape)), "Xavier uniform")
+    return _xavier(shape)
+
+
+def _xavier(shape: tuple[int, ...]) -> Law:
+    window = math.prod(shape[2:])
+    return _uniform(math.sqrt(6.0 / (window * (shape[0] + shape[1]))), "Xavier uniform")
+
+
+def _above(module: Any, path: str) -> Iterator[Any]:
+    """A module and the parts of it on the way to a path."""
+    names = path.split(".") if path else []
+    return (module.get_submodule(".".join(names[:i])) for i in range(len(names) + 1))
 
 
 def _uniform(bound: float, text: str) -> Law:

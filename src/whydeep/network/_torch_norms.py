@@ -153,6 +153,18 @@ def _batch_norm(
     return _stored_norm(r, x, (weight, bias), (running_mean, running_var), eps)
 
 
+@operation(
+    "_native_batch_norm_legit_functional", "_native_batch_norm_legit", "native_batch_norm",
+    "instance_norm",
+)  # fmt: skip
+def _norm_of_data(r: Reader, **_: Any) -> Value:
+    if r.name == "instance_norm":
+        msg = "it normalises every channel for itself"
+        raise Refusal(msg, "GroupNorm with several channels in a group, which grow with the width")
+    msg = "in training mode it mixes examples"
+    raise Refusal(msg, "module.eval(): its stored numbers are then used")
+
+
 @operation("_native_batch_norm_legit_no_training")
 def _batch_norm_stored(
     r: Reader, x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any,

@@ -47,12 +47,14 @@ class Reader:
         shape: of the result of the operation being read, or of each of its results.
         name: of that operation.
         call: the operation itself, of another first argument.
+        rounds: whether it makes whole numbers of real ones.
     """
 
     drafts: Drafts
     shape: Any = ()
     name: str = ""
     call: Callable[[Any], Any] = lambda x: x
+    rounds: bool = False
 
     def layered(self, layer: Layer, value: Value) -> Value:
         """A layer that works entry by entry, put behind a value."""

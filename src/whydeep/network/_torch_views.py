@@ -88,7 +88,9 @@ def _repeat(r: Reader, x: Value, **_: Any) -> Value:
 )  # fmt: skip
 def _same(r: Reader, x: Value, **_: Any) -> Value:
     """Copies and changes of precision; that no gradient is stopped is checked beforehand."""
-    del r
+    if r.rounds:
+        msg = "it rounds to whole numbers"
+        raise Refusal(msg)
     return x
 
 
@@ -134,6 +136,23 @@ def _split(r: Reader, x: Value, dim: int = 0, **_: Any) -> tuple[Value, ...]:
         parts.append(_part(r, x, axis, range(start, start + shape[axis])))
         start += shape[axis]
     return tuple(parts)
+
+
+@operation("unfold")
+def _unfold(r: Reader, x: Value, dimension: int, size: int, step: int) -> Value:
+    """Windows side by side as a new last axis; others overlap."""
+    if step != size:
+        msg = "its windows overlap"
+        raise Refusal(msg, "a convolution")
+    axis = _axis(x, dimension)
+    count = x.shape[axis] // size
+    kept = _part(r, x, axis, range(count * size))
+    try:
+        apart = kept.layout.regrouped([*x.shape[:axis], count, size, *x.shape[axis + 1 :]])
+    except Cut:
+        raise Refusal(CUTS) from None
+    rank = len(x.shape) + 1
+    return kept.seen(apart.permuted([*(i for i in range(rank) if i != axis + 1), axis + 1]))
 
 
 @operation("unbind")
