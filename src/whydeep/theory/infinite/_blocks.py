@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.errors import InputError
+from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network
 from whydeep.progress import progress_bar
 from whydeep.theory.infinite._plan import FRESH, Plan, plan
@@ -94,7 +94,21 @@ def propagate(
                 whole.error = max(whole.error, run.error)
                 advance()
             results.append(whole)
-    return _gathered(results, ntk=ntk)
+    found = _gathered(results, ntk=ntk)
+    _check_finite(network, found)
+    return found
+
+
+def _check_finite(network: Network, found: Found) -> None:
+    if all(np.all(np.isfinite(k)) for k in (found.nngp, found.ntk) if k is not None):
+        return
+    raise UnsupportedError(
+        "The kernel of this network is not finite.",
+        received=repr(network),
+        cause="values grow beyond all numbers from layer to layer, or a normalisation divides by "
+        "zero (eps=0 on an input of zeros)",
+        suggestion="smaller variances, fewer layers, or inputs of unit scale",
+    )
 
 
 def _parts(both: tuple[Any, Any], rows: slice, columns: slice) -> tuple[Any, Any]:

@@ -143,9 +143,10 @@ def _scaled(
 def _normal(run: Propagation, i: int, side: Side, *, full: bool) -> Any:
     """Second moments of a norm's value before its own scale and shift."""
     layer: Any = run.plan.steps[i].layer
-    c = run.second(i, i, side, full=full)
     if isinstance(layer, NORMS):  # drawn as 1 and 0
-        return c
-    left = side.spread(run.mean(i, side.left), right=False, full=full)
-    right = side.spread(run.mean(i, side.right), right=True, full=full)
-    return (c - layer.shift * (left + right) + layer.shift**2) / layer.scale**2
+        return run.second(i, i, side, full=full)
+    k = run.plan.steps[i].inputs[0]
+    c = run.second(k, k, side, full=full)
+    left = side.spread(run.mean(k, side.left), right=False, full=full)
+    right = side.spread(run.mean(k, side.right), right=True, full=full)
+    return (c - layer.mean * (left + right) + layer.mean**2) / (layer.var + layer.eps)

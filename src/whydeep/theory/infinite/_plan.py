@@ -281,10 +281,12 @@ class _Builder:
             step.learned = step.sampled
         else:
             own = own_rates(step.layer)[0] != 0.0
-            step.scaled = own and step.gaussian
+            # A scale drawn as 0 leaves nothing of the Gaussian that it multiplies.
+            step.scaled = own and step.gaussian and getattr(step.layer, "scale", 1.0) != 0.0
+            step.learned = own and not step.scaled
             passed = any(b.learned or b.scaled for b in befores)
-            step.learned = (own and not step.gaussian) or passed
-            if own and step.gaussian and passed:  # a norm of a norm: two scales
+            step.learned |= passed
+            if step.scaled and passed:  # a norm of a norm: two scales
                 step.scaled, step.learned = False, True
 
     def _affine_law(self, step: Step, before: Step) -> None:

@@ -188,8 +188,10 @@ def _normalise(
     layer: Any = step.layer
     if own_rates(layer) == (0.0, 0.0):
         return out
-    gamma, beta = (1.0, 0.0) if isinstance(layer, NORMS) else (layer.scale, layer.shift)
-    own = {(i, 0): (None, (out.values - beta) / gamma), (i, 1): (None, jnp.ones_like(out.values))}
+    normal = out.values
+    if isinstance(layer, BatchNorm):  # before its own scale and shift
+        normal = (value.values - layer.mean) / math.sqrt(layer.var + layer.eps)
+    own = {(i, 0): (None, normal), (i, 1): (None, jnp.ones_like(normal))}
     return _Value(out.values, out.slopes | own, out.counts | dict.fromkeys(own, step.count))
 
 
