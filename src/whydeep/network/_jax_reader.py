@@ -233,8 +233,12 @@ class Reader:
         table = np.broadcast_to(table, sizes(axes)).reshape(shape)
         varies = {a for k, a in enumerate(atoms) if np.any(table != table.take([0], axis=k))}
         if strange := [a for a in varies if a not in base.atoms]:
-            where = "inputs" if self.is_batch(strange[0]) else "an axis the value is repeated along"
-            raise UnsupportedError(f"Numbers differ between {where}.")
+            if self.is_batch(strange[0]):
+                raise UnsupportedError("Numbers differ from input to input of the batch.")
+            raise UnsupportedError(
+                "Numbers differ along an axis that the value they meet is repeated along.",
+                received=f"an axis of {strange[0].size}",
+            )
         positions = tuple(refine(axis) for axis in base.positions)
         if learned:
             self._check_own(base, varies)

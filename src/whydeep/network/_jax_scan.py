@@ -87,6 +87,10 @@ def _refuse(problem: str) -> UnsupportedError:
 def _recurrence(
     reader: Reader, step: Any, carry: list[Any], over: list[Any], *, reverse: bool
 ) -> list[Any]:
+    if any(reader.is_batch(a) for o in over if isinstance(o, Value) for a in refine(o.axes[0])):
+        raise UnsupportedError(
+            "A scan or lax.map runs over the inputs of the batch.", suggestion="jax.vmap"
+        )
     sequences = [reader.settled(o) for o in over if isinstance(o, Value)]
     if reverse or len(sequences) != len(over) or len(over) != 1 or len(carry) != 1:
         raise _refuse("A scan over a sequence is no Elman recurrence.")

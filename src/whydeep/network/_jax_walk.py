@@ -181,7 +181,8 @@ class Walk:
             if expression.has_value or not tops:
                 raise UnsupportedError(
                     "A gradient is stopped at a value.",
-                    cause="the tangent kernel would not be that of the function's values",
+                    cause="the tangent kernel would not be that of the function's values; or a "
+                    "softmax that is no attention",
                     needed="stop_gradient of parameters (their rate is then 0), or of the maximum "
                     "in a softmax",
                 )

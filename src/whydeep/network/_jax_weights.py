@@ -254,6 +254,7 @@ def _check_convolution(reader: Reader, value: Value, draft: Draft, options: Any)
             "The features of a convolution are not the channels of its input.",
             received=f"{value.shape[lhs[1]]} features, {sizes((draft.channels,))[0]} channels",
             needed="an input of shape (N, *positions, channels) or (N, channels, *positions)",
+            cause="features of a vector that were reshaped into positions, for example",
             suggestion="give images without channels the shape (N, H, W, 1)",
         )
 
