@@ -9,7 +9,7 @@ from tests.gaussian import oracle
 from whydeep import activations
 from whydeep.errors import InputError
 
-ALL = [*activations.NAMES, "monomial(3)", "leaky_relu(0.2)", "elu(0.5)"]
+ALL = [*oracle.SPELLED, "monomial(3)", "leaky_relu(0.2)", "elu(0.5)"]
 POINTS = [-20.0, -3.1, -0.7, -1e-3, 1e-9, 0.4, 2.3, 11.0]
 
 
@@ -48,7 +48,7 @@ def test_flags_tell_the_truth(name):
     if s.slopes is not None:
         assert (-minus[-1] / 5, plus[-1] / 5) == pytest.approx(s.slopes)
     assert s.smooth == (not s.kinks)
-    assert s.continuous == (name != "step")
+    assert s.continuous == (name not in ("step", "sign"))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -85,12 +85,14 @@ def test_names_and_parameters():
     assert activations.get("SiLU") == activations.get("swish")
     assert activations.get("leaky_relu(0.2)").slopes == (0.2, 1.0)
     assert activations.get("monomial(3)").odd
-    assert [activations.get(n).family for n in activations.NAMES] == list(activations.NAMES)
+    plain = [n for n in activations.NAMES if n not in ("polynomial", "hermite")]
+    assert [activations.get(n).family for n in plain] == plain
+    assert activations.get("hermite(2)").family == "polynomial"
 
 
 @pytest.mark.parametrize(
     "bad",
-    ["tanhh", "", "tanh(2)", "monomial(0)", "monomial(2.5)", "elu(x)", "elu(nan)", "elu(1,2)"],
+    ["tanhh", "", "tanh(2)", "monomial(-1)", "monomial(2.5)", "elu(x)", "elu(nan)", "elu(1,2)"],
 )
 def test_unknown_names_are_refused(bad):
     with pytest.raises(InputError):

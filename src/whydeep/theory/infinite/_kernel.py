@@ -118,8 +118,8 @@ def kernel(
         >>> from whydeep.network import mlp
         >>> found = kernel(mlp(1, 64, "relu"), np.eye(2))
         >>> found.nngp.round(4)
-        array([[0.5   , 0.1592],
-               [0.1592, 0.5   ]])
+        array([[1.    , 0.3183],
+               [0.3183, 1.    ]])
     """
     if is_traced(x1) or is_traced(x2) or _has_traced(network):
         if layers != "output":
