@@ -533,6 +533,13 @@ READ = {
         ),
         images(),
     ),
+    "whole numbers as colours": lambda: (
+        Module(
+            lambda m, x: m.conv(x.to(m.conv.weight.dtype) / 255).mean((2, 3)),
+            conv=nn.Conv2d(3, 4, 3),
+        ),
+        torch.randint(0, 256, (2, 3, 6, 6), dtype=torch.uint8),
+    ),
     "adaptive pool of unequal windows": lambda: (
         Module(
             lambda m, x: m.head(F.adaptive_avg_pool2d(m.conv(x), 3).flatten(1)),

@@ -112,7 +112,7 @@ def read_module(module: Any, example: Any, *, init: Init = None) -> TorchReading
     exported = export(torch, module, example)
     order = needed(exported.graph)
     batch = batch_of(exported)
-    turns = example.ndim - 1 if example.dtype.is_floating_point else 1
+    turns = example.ndim - 1
     best: tuple[int, UnsupportedError] | None = None
     for turn in range(turns):
         walk = _Walk(torch, module, exported, laws, batch, tuple(example.shape[1:]), turn)
