@@ -49,6 +49,8 @@ def deep_table(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable
         variance: q = C_b + C_W |x|^2 / n_0, above 0, the same for all inputs.
         dtype: precision of the table.
     """
+    if stack.activation.smooth or stack.activation.slopes is not None:  # a matter of milliseconds
+        return _tabulated(stack, variance, dtype)
     with phase("tabulating the kernels of all layers"):
         return _tabulated(stack, variance, dtype)
 

@@ -96,8 +96,9 @@ def _possible(stack: DenseStack) -> bool:
     return (
         len(stack.weight_var) >= 2
         and stack.weight_var[0] > 0
-        and all(np.isfinite(every))
-        and stack.activation.continuous
+        and bool(np.all(np.isfinite(every)))
+        # homogeneous functions are; asking others evaluates them, which JAX compiles
+        and (stack.activation.slopes is not None or stack.activation.continuous)
     )
 
 

@@ -36,8 +36,8 @@ SEGMENTS = (-1.0, -(0.75**0.5), -0.5, 0.5, 0.75**0.5, 1.0)
 _TOLERANCE = 1e-12  # for what the series leave out
 _LEFT_OUT = 1e-11  # for small terms of the result
 _ENOUGH = 1e-9  # beyond that there is no table
-_MOST_NORMS, _MOST_CORRELATIONS = 40, 256
-_MOST_WORK = 4e8  # of one layer: correlations times terms
+_MOST_NORMS, _MOST_CORRELATIONS = 40, 400
+_MOST_WORK = 2e9  # of one layer: correlations times terms
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,9 @@ def _propagate(
         found = _hermite.expand(stack.activation, diagonal, terms)
         if found is None or c.size * found.images.shape[1] > _MOST_WORK:
             return None
-        terms = found.images.shape[1]
-        images, slopes = _mehler(found.images, found.slopes, _lengths(found, pairs), pairs, c)
+        lengths = _lengths(found, pairs)
+        terms = 1 << int(np.ceil(np.log2(max(lengths.max(initial=1), 64))))
+        images, slopes = _mehler(found.images, found.slopes, lengths, pairs, c)
         kernel = c_b + c_w * images
         tangent = l_b + l_w * images + c_w * slopes * tangent
         tangents = l_b + l_w * found.square + c_w * found.slope_square * tangents
