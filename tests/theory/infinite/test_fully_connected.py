@@ -207,6 +207,16 @@ def test_smooth_activations_with_biases_and_unequal_norms(name):
         assert error < (found[2].nngp, found[2].ntk)[n] + 2e-12
 
 
+@pytest.mark.parametrize("equal", [False, True])
+def test_smooth_layers_may_differ(equal):
+    rates = (1.1, 1.7, 0.9), (0.1, 0.0, 0.3), (5.0, 32.0, 64.0), (1.0, 0.0, 1.0)
+    s = DenseStack(get("gelu"), *rates)
+    x = unit(hard_inputs()) if equal else hard_inputs()
+    found = dense_kernels(s, x, None)
+    for n, (wanted, scale) in enumerate(exact(s, x)):
+        assert np.abs((found[n] - wanted) / scale).max() < (2e-12 if equal else 1e-10)
+
+
 @pytest.mark.parametrize("name", ["tanh", "silu"])
 def test_norms_spread_widely(name):
     x = RNG.normal(size=(10, 6)) * np.geomspace(0.05, 2.5, 10)[:, None]

@@ -59,6 +59,14 @@ def dense_kernels(
 
     Cost: half the products of all pairs of inputs, which take most of the time, and a map of each
     that does not grow with depth (closed forms with biases excepted).
+
+    Example:
+        >>> from whydeep.activations import get
+        >>> stack = DenseStack(get("relu"), (2.0, 2.0), (0.0, 0.0), (2.0, 2.0), (0.0, 0.0))
+        >>> nngp, ntk, error = dense_kernels(stack, np.eye(2), None)
+        >>> nngp.round(4)
+        array([[1.    , 0.3183],
+               [0.3183, 1.    ]])
     """
     dtype = np.dtype(dtype)
     if not _possible(stack):
