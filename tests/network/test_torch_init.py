@@ -27,7 +27,7 @@ CLASSES = {
     "BatchNorm2d": lambda: nn.BatchNorm2d(5),
     "GroupNorm": lambda: nn.GroupNorm(2, 6),
     "RMSNorm": lambda: nn.RMSNorm(5),
-    "Transformer": lambda: nn.Transformer(12, 3, 1, 1, 20),
+    "Transformer": lambda: nn.Transformer(12, 2, 1, 1, 20, batch_first=True),
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(12, 3, 20),
 }
 
