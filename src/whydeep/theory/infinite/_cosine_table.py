@@ -25,7 +25,7 @@ DEGREES = {np.dtype(np.float32): 11, np.dtype(np.float64): 23}
 """Of the polynomials; one less than a multiple of four."""
 
 _TOLERANCE = {np.dtype(np.float32): 1e-8, np.dtype(np.float64): 2e-14}
-_MIDDLE = 0.5  # |c| up to which the middle reaches
+_MIDDLES = (0.5, 0.15)  # |c| up to which the middle reaches: the second where the first is too far
 _NARROWEST = 1e-9  # in s: beyond that, 1 - |c| is below the square of a rounding unit
 _GRADING = 1.0 / 3.0
 _MOST_PIECES = 40
@@ -54,12 +54,13 @@ class Table:
     Args:
         coefficients: (pieces, 2, degree + 1), highest power first.
         line: slope and shift, (pieces, 2).
-        base: 0 but in the piece at c = 1, (2,).
+        base: of the piece at c = 1, the values there, (2,); it is 0 elsewhere.
         edges: values of 1 - |c| below which an element belongs to the piece or a later one on its
             side, (pieces,).
         positive: number of pieces towards c = 1.
         error: of both functions, relative to their values at c = 1: (2,).
-        slope: largest |df/d(1 - |c|)| over 1 - |c| >= d, relative likewise: ``slope(d)`` -> (2,).
+        distances: values of 1 - |c|, increasing.
+        slopes: largest |df/d(1 - |c|)| from there on, relative likewise, (distances, 2).
     """
 
     coefficients: np.ndarray
@@ -114,12 +115,25 @@ def tabulate(
         ends: their values at c = 1, which scale the errors.
         dtype: precision that the table should have, and its numbers.
     """
+    for middle in _MIDDLES:
+        table = _tabulated(sample, ends, dtype, middle)
+        if table is not None:
+            return table
+    return None
+
+
+def _tabulated(
+    sample: Callable[[np.ndarray, np.ndarray], Sampled],
+    ends: tuple[float, float],
+    dtype: np.dtype,
+    middle: float,
+) -> Table | None:
     degree, tolerance = DEGREES[dtype], _TOLERANCE[dtype]
     count = 2 * (degree + 1)
     t = chebyshev_nodes(count)
     scale = np.array([abs(end) or 1.0 for end in ends])
-    start = float(np.sqrt(1.0 - _MIDDLE))
-    open_pieces = [_Piece(0, -_MIDDLE, _MIDDLE), _Piece(1, 0.0, start), _Piece(-1, 0.0, start)]
+    start = float(np.sqrt(1.0 - middle))
+    open_pieces = [_Piece(0, -middle, middle), _Piece(1, 0.0, start), _Piece(-1, 0.0, start)]
     done: list[tuple[_Piece, np.ndarray, np.ndarray]] = []
     while open_pieces:
         if len(open_pieces) + len(done) > _MOST_PIECES:

@@ -58,7 +58,7 @@ def deep_table(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable
 def _tabulated(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable | None:
     maps: list[LayerMap] = []
     kernels, tangents = [variance], [_first_tangent(stack, variance)]
-    errors = np.zeros(2)
+    errors = _Errors()
     terms = 64
     for layer in range(1, len(stack.weight_var)):
         if not (np.isfinite(kernels[-1]) and kernels[-1] > 0 and np.isfinite(tangents[-1])):
@@ -71,10 +71,8 @@ def _tabulated(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable
         maps.append(found)
         c_w, l_w = stack.weight_var[layer], stack.weight_lr[layer]
         grown = c_w * found.slope_square
-        errors = grown * errors + found.error * np.array(
-            [c_w * found.square, l_w * found.square + grown * tangents[-1]]
-        )
         kernels.append(stack.bias_var[layer] + c_w * found.square)
+        errors = errors.after(found, c_w * found.square / kernels[-1])
         tangents.append(stack.bias_lr[layer] + l_w * found.square + grown * tangents[-1])
     ends = kernels[-1], tangents[-1]
     if not (np.all(np.isfinite(ends)) and ends[0] > 0):
@@ -102,8 +100,31 @@ def _tabulated(stack: DenseStack, variance: float, dtype: np.dtype) -> DeepTable
     table = tabulate(sample, ends, dtype)
     if table is None:
         return None
-    relative = errors / np.array([ends[0], ends[1] or 1.0])
-    return DeepTable(table, ends[0], ends[1], relative)
+    return DeepTable(table, ends[0], ends[1], errors.of_kernels)
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Relative errors of the layers' means, as they add up to first order.
+
+    Distances 1 - c are sums of positive means, which grow at most in proportion to the distances
+    below: their relative errors add, also where the distances themselves are amplified.
+    """
+
+    variance: float = 0.0
+    distance: float = 0.0
+    tangent: float = 0.0
+
+    def after(self, means: LayerMap, share: float) -> _Errors:
+        """After one more layer; `share` of its variance comes from <s^2>."""
+        variance = share * (means.elasticity * self.variance + means.error)
+        distance = self.distance + means.error + abs(means.elasticity - 1.0) * self.variance
+        return _Errors(variance, distance, self.tangent + means.error + distance + variance)
+
+    @property
+    def of_kernels(self) -> np.ndarray:
+        """Of K and Theta, (2,)."""
+        return np.array([self.variance + 2.0 * self.distance, self.tangent])
 
 
 def _first_tangent(stack: DenseStack, variance: float) -> float:

@@ -97,7 +97,11 @@ def _smooth(activation: ScalarFunction, variance: float, terms: int) -> LayerMap
         return out[0], out[1], out[2]
 
     error = float(found.error.max()) + 1e-15
-    return LayerMap(float(sums[0]), float(sums[1]), gaps, error, squares.shape[1])
+    # sqrt(q) E u s s' / <s^2>, with u h_n = sqrt(n + 1) h_(n+1) + sqrt(n) h_(n-1)
+    a, b, root = found.images[0], found.slopes[0], np.sqrt(np.arange(1.0, found.images.shape[1]))
+    rise = np.sqrt(variance) * np.sum(root * (b[:-1] * a[1:] + b[1:] * a[:-1]))
+    elasticity = float(abs(rise) / sums[0]) if sums[0] > 0 else 1.0
+    return LayerMap(float(sums[0]), float(sums[1]), gaps, error, elasticity, squares.shape[1])
 
 
 def _needed(squares: np.ndarray) -> int:

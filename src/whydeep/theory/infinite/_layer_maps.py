@@ -25,6 +25,7 @@ class LayerMap:
         slope_square: <s'^2>.
         gaps: maps (1 - c, 1 + c), each (points,), to D, T and G.
         error: of the means, relative to <s^2> and <s'^2>.
+        elasticity: d log <s^2> / d log q, or a bound on it: how the errors of q pass on.
         terms: of the series, if there is one: what to begin with at the next layer.
     """
 
@@ -32,4 +33,5 @@ class LayerMap:
     slope_square: float
     gaps: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
     error: float
+    elasticity: float = 1.0
     terms: int = 64
