@@ -46,6 +46,9 @@ NETWORKS = {
     "skip around an activation": (hidden(D(32, 2.0, 0.1), wd.Residual(A("relu"))), VECTORS),
     "activation of several Gaussians": (
         hidden(D(32, 2.0, 0.1), A("relu"), wd.Residual(D(32, 1.0)), A("relu")), VECTORS),
+    "activation after dropout": (
+        hidden(D(32, 2.0, 0.1), wd.Dropout(0.3), A("tanh"), D(32), wd.Residual(
+            wd.chain(wd.Dropout(0.2), A("relu")))), VECTORS),
     "gate": (
         hidden(D(32, 2.0, 0.1), A("relu"), wd.Multiply(wd.chain(D(32, 2.0), A("silu")), D(32))),
         VECTORS),

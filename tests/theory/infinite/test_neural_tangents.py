@@ -128,7 +128,7 @@ def resized(a, given):
     positions = given[:-1]
     shape = tuple(p if s == -1 else s for s, p in zip(a["shape"], positions, strict=True))
     return mixing(positions, lambda x: jax.image.resize(
-        x, (1, *shape, 1), a["method"], antialias=a["antialias"]))  # fmt: skip
+        x, (1, *shape, 1), a["method"], antialias=a.get("antialias", True)))  # fmt: skip
 
 
 def dotted(a, given):
@@ -291,6 +291,9 @@ BEYOND = {
     "standard_scaled": "their s, which scales widths against a base: no argument of ours",
     "ImageResize linear 3x4": "after Flatten they interpolate variances, not values: see below",
     "ImageResize linear 9x7": "the same",
+    "ImageResize nearest 3x4": "after a convolution they resize the transposed image: see below",
+    "ImageResize nearest 9x7": "the same",
+    "ImageResize without antialias": "the same",
     "padded LayerNorm channels and positions": "their eps is added at padding too: see below",
 }
 # Activations that jump: they take the derivative to be 0, and the tangent kernel does not exist.
@@ -335,9 +338,31 @@ def test_their_layer_norm_adds_eps_at_padding_too():
         assert abs(ours - theirs[row]) < 1e-10 * theirs[row]
 
 
-def test_interpolated_values_are_not_of_interpolated_variance():
-    entry = next(e for e in ENTRIES if e["name"] == "ImageResize linear 3x4")
+@pytest.mark.parametrize(
+    "name", ["ImageResize nearest 3x4", "ImageResize nearest 9x7", "ImageResize without antialias"]
+)
+def test_they_resize_the_transposed_image_after_a_convolution(name):
+    entry = next(e for e in ENTRIES if e["name"] == name)
     x1, _ = inputs("image")
+    nodes = json.loads(json.dumps(entry["network"]))
+    # -1 stands for the size before they transpose.
+    wanted = nodes[2][1]["shape"]
+    shape = [n if n > 0 else given for n, given in zip(wanted, x1.shape[1:-1], strict=True)]
+    nodes[2][1]["shape"] = shape[::-1]
+    transposed = kernel(build(nodes, x1.shape[1:]), x1)
+    assert_close(transposed.nngp, lower(entry["nngp11"]), 1e-8)
+    assert_close(transposed.ntk, lower(entry["ntk11"]), 1e-8)
+    if name == "ImageResize nearest 3x4":
+        assert_measured(entry)
+
+
+def test_interpolated_values_are_not_of_interpolated_variance():
+    assert_measured(next(e for e in ENTRIES if e["name"] == "ImageResize linear 3x4"))
+
+
+def assert_measured(entry):
+    """Networks as drawn have our kernel, and not theirs."""
+    x1, _ = inputs(entry["inputs"])
     nodes = [*entry["network"][:-1], ["Dense", {"width": 512, "weight_var": 1.2, "bias_var": 0.0}]]
     net = build(nodes, x1.shape[1:])
     measured = measure_kernels(net, x1, draws=2000, ntk_draws=0, seed=0)

@@ -79,7 +79,7 @@ def _there(run: Propagation, key: int, which: int, seen: np.ndarray) -> Any:
     return jnp.asarray(seen)[None] if mask is None else seen[None] & (mask[:, None, :] > 0)
 
 
-def _weights(layer: DotProductAttention, logits: Any, seen: np.ndarray) -> Any:
+def _weights(layer: DotProductAttention, logits: Any, seen: Any) -> Any:
     if not layer.softmax:
         return jnp.where(seen, logits if layer.function is None else layer.function(logits), 0.0)
     return jax.nn.softmax(jnp.where(seen, logits, -jnp.inf), -1)

@@ -83,8 +83,9 @@ def _convolutions(
         shapes = shapes[1:]
     else:
         before = Shape(x1.shape[1:-1], x1.shape[-1])
-    readout = layers[-2] if len(layers) > 1 else None
-    if not chained or not isinstance(readout, Flatten | GlobalAvgPool):
+    readout = layers[-2] if len(layers) > 1 else layers[-1]
+    # By type: a GlobalSumPool is a GlobalAvgPool too.
+    if not chained or type(readout) not in (Flatten, GlobalAvgPool):
         return None
     steps = [
         _step(layer, shape)

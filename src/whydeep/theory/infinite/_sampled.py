@@ -26,6 +26,7 @@ from whydeep.network import (
     Activation,
     Affine,
     BatchNorm,
+    Dropout,
     Flatten,
     Identity,
     MaxPool,
@@ -68,7 +69,7 @@ def sampled_kernels(run: Propagation, i: int, j: int, side: Side) -> tuple[Any, 
     """C and T of two steps at all pairs of positions: (pairs..., P, Q)."""
     steps = run.plan.steps
     sources = sorted(steps[i].sources | steps[j].sources)
-    draws = _Draws(run, side, sources)
+    draws = _Draws(run, side, sources, (i, j))
     tangents: dict[Any, Any] = {}
     for k in sources if run.ntk else ():
         tangent = run.tangent(k, k, side, full=True)
@@ -95,7 +96,7 @@ def sampled_kernels(run: Propagation, i: int, j: int, side: Side) -> tuple[Any, 
 def sampled_mean(run: Propagation, i: int, which: int) -> Any:
     """The mean of a step: (A, P)."""
     side = run.self_of(which)
-    draws = _Draws(run, side, sorted(run.plan.steps[i].sources))
+    draws = _Draws(run, side, sorted(run.plan.steps[i].sources), (i,))
     mean: Any = 0.0
     for left, _ in draws.blocks():
         value = _evaluate(run, i, which, left, {}, side, on_right=False)
@@ -104,10 +105,16 @@ def sampled_mean(run: Propagation, i: int, which: int) -> Any:
 
 
 class _Draws:
-    """Draws of all sources at both inputs of every pair, block by block."""
+    """Draws of all sources and dropout masks at both inputs of every pair, block by block."""
 
-    def __init__(self, run: Propagation, side: Side, sources: list[int]) -> None:
+    def __init__(
+        self, run: Propagation, side: Side, sources: list[int], ends: tuple[int, ...]
+    ) -> None:
         steps = run.plan.steps
+        self.same = run.same.reshape(-1, 1, 1) if side.pairs == 2 else None
+        self.masks: dict[int, tuple[Any, int]] = {
+            k: (steps[k].layer, steps[k].count) for k in _dropouts(run, ends)
+        }
         self.side, self.sources = side, sources
         self.counts = [steps[k].count for k in sources]
         self.roots = []
@@ -124,14 +131,13 @@ class _Draws:
     def blocks(self) -> Any:
         """Values at the left inputs and at the right ones: two dicts of (pairs, draws, P)."""
         dimensions = [c * self.side.pairs for c in self.counts]
-        total = sum(dimensions)
+        normals = sum(dimensions)
+        total = normals + sum(c * self.side.pairs for _, c in self.masks.values())
         rng = np.random.default_rng([self.seed, *self.sources])
         points = qmc.Sobol(total, rng=rng) if total <= _MOST_QUASI else None
         for _ in range(self.parts):
-            if points is None:
-                u = rng.standard_normal((self.size, total))
-            else:
-                u = ndtri(np.clip(points.random(self.size), 1e-15, 1.0 - 1e-15))
+            u = rng.random((self.size, total)) if points is None else points.random(self.size)
+            u[:, :normals] = ndtri(np.clip(u[:, :normals], 1e-15, 1.0 - 1e-15))
             left, right, start = {}, {}, 0
             for k, root, count, size in zip(
                 self.sources, self.roots, self.counts, dimensions, strict=True
@@ -139,7 +145,27 @@ class _Draws:
                 z = jnp.einsum("nxy,sy->nsx", root, jnp.asarray(u[:, start : start + size]))
                 left[k], right[k] = z[..., :count], z[..., -count:]
                 start += size
+            for k, (layer, count) in self.masks.items():
+                size = count * self.side.pairs
+                kept = jnp.asarray(u[None, :, start : start + size] >= layer.rate)
+                one, two = (m / (1.0 - layer.rate) for m in (kept[..., :count], kept[..., -count:]))
+                # Masks of two inputs are independent; of one input in two batches, the same.
+                two = two if self.same is None else jnp.where(self.same, one, two)
+                left[k], right[k], start = one, two, start + size
             yield left, right
+
+
+def _dropouts(run: Propagation, ends: tuple[int, ...]) -> list[int]:
+    """The dropout layers between the sources and `ends`."""
+    found, left = set(), list(ends)
+    while left:
+        k = left.pop()
+        step = run.plan.steps[k]
+        if k in found or k < 0 or isinstance(step.layer, FRESH):
+            continue
+        found.add(k)
+        left.extend(step.inputs)
+    return sorted(k for k in found if isinstance(run.plan.steps[k].layer, Dropout))
 
 
 def _evaluate(
@@ -163,6 +189,8 @@ def _evaluate(
     before = [_evaluate(run, k, which, draws, memo, side, on_right=on_right) for k in step.inputs]
     if isinstance(layer, (Affine, BatchNorm, *NORMS)):
         memo[i] = _normalise(run, i, which, before[0], side, on_right=on_right)
+    elif isinstance(layer, Dropout):
+        memo[i] = before[0].scaled(before[0].values * draws[i], draws[i])
     elif isinstance(layer, tuple(_RULES)):
         rule = next(r for kind, r in _RULES.items() if isinstance(layer, kind))
         memo[i] = rule(before, layer, run.plan.steps[step.inputs[0]].positions)
