@@ -12,8 +12,8 @@ import whydeep.network as nw
 from tests.support import require
 from whydeep.comparison import _front_doors, check_jax, check_torch, from_jax, from_torch
 from whydeep.comparison._front_doors import _inputs
-from whydeep.network._jax_import import read
-from whydeep.network._torch_graph import read_module
+from whydeep.network.jax_reader import read
+from whydeep.network.torch_reader import read_module
 
 torch = require("torch")
 FEW = {"draws": 600, "ntk_draws": 150}

@@ -12,7 +12,7 @@ from whydeep.ensemble import measure_kernels
 from whydeep.ensemble._torch import measure_torch_kernels
 from whydeep.errors import InputError
 from whydeep.network import Activation, Dense, Network
-from whydeep.network._torch_graph import read_module
+from whydeep.network.torch_reader import read_module
 
 torch = require("torch")
 nn = torch.nn

@@ -25,8 +25,8 @@ from whydeep.ensemble import (
     parameters_of,
 )
 from whydeep.network import Dropout, Embedding, Network, read_jax, read_torch
-from whydeep.network._jax_import import read
-from whydeep.network._torch_graph import read_module
+from whydeep.network.jax_reader import read
+from whydeep.network.torch_reader import read_module
 
 __all__ = ["check_jax", "check_torch", "from_jax", "from_torch"]
 

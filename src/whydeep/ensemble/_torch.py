@@ -19,8 +19,14 @@ from whydeep.ensemble._apply import apply_network
 from whydeep.ensemble._samples import KernelSamples
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import check_whole
-from whydeep.network._torch_init import Init, Law, read_laws, reinitialise, require_torch
-from whydeep.network._torch_reading import TorchReading
+from whydeep.network.torch_reader import (
+    Init,
+    Law,
+    TorchReading,
+    read_laws,
+    reinitialise,
+    require_torch,
+)
 from whydeep.progress import progress_bar
 
 __all__ = ["measure_torch_kernels", "reading_deviation"]

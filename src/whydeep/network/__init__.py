@@ -13,7 +13,6 @@ from whydeep.network._convolution import Conv as Conv
 from whydeep.network._convolution import ConvLocal as ConvLocal
 from whydeep.network._convolution import ConvTranspose as ConvTranspose
 from whydeep.network._convolution import window_pads as window_pads
-from whydeep.network._jax_import import read_jax as read_jax
 from whydeep.network._join import Join as Join
 from whydeep.network._join import Product as Product
 from whydeep.network._join import Sum as Sum
@@ -50,5 +49,6 @@ from whydeep.network._sequence import DotProductAttention as DotProductAttention
 from whydeep.network._sequence import Embedding as Embedding
 from whydeep.network._sequence import PositionalEmbedding as PositionalEmbedding
 from whydeep.network._sequence import Recurrent as Recurrent
-from whydeep.network._torch_graph import read_torch as read_torch
 from whydeep.network._widen import widened as widened
+from whydeep.network.jax_reader import read_jax as read_jax
+from whydeep.network.torch_reader import read_torch as read_torch

@@ -50,7 +50,7 @@ def _dense(
 ) -> Found:  # fmt: skip
     if len({layer.function for layer in network.layers if isinstance(layer, Activation)}) > 1:
         return None
-    from whydeep.theory.infinite._fully_connected import DenseStack, dense_kernels
+    from whydeep.theory.infinite.dense import DenseStack, dense_kernels
 
     rates = network.learning_rates(x1.shape[1])
     stack = DenseStack(
@@ -73,7 +73,7 @@ def _with_one_error(found: Any) -> Found:
 def _convolutions(
     network: Network, x1: np.ndarray, x2: np.ndarray | None, *, ntk: bool, dtype: str
 ) -> Found:
-    from whydeep.theory.infinite._conv_map import conv_kernels
+    from whydeep.theory.infinite.conv import conv_kernels
 
     chained = all(node.inputs == (k - 1,) for k, node in enumerate(network.nodes))
     layers, shapes = list(network.layers), list(network.shapes(x1.shape[1:]))
@@ -99,7 +99,7 @@ def _convolutions(
 
 def _step(layer: Layer, before: Shape) -> Any:
     """What the compiled code calls a layer; None if it does not know it."""
-    from whydeep.theory.infinite._conv_map import AvgPoolStep, ConvStep, HomogeneousStep
+    from whydeep.theory.infinite.conv import AvgPoolStep, ConvStep, HomogeneousStep
 
     if isinstance(layer, Conv):
         size = layer.size[0]
@@ -118,7 +118,7 @@ def _step(layer: Layer, before: Shape) -> Any:
 
 
 def _readout(layer: Any, before: Layer, shape: Shape) -> Any:
-    from whydeep.theory.infinite._conv_map import ReadoutStep
+    from whydeep.theory.infinite.conv import ReadoutStep
 
     bias_lr, weight_lr = layer.learning_rates(shape.channels)
     kind = "flatten" if isinstance(before, Flatten) else "global_average"

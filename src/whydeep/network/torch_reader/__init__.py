@@ -1,0 +1,10 @@
+"""Networks read from PyTorch modules: the graph of `torch.export`, operation by operation."""
+
+from whydeep.network.torch_reader._graph import read_module as read_module
+from whydeep.network.torch_reader._graph import read_torch as read_torch
+from whydeep.network.torch_reader._init import Init as Init
+from whydeep.network.torch_reader._init import Law as Law
+from whydeep.network.torch_reader._init import read_laws as read_laws
+from whydeep.network.torch_reader._init import reinitialise as reinitialise
+from whydeep.network.torch_reader._init import require_torch as require_torch
+from whydeep.network.torch_reader._reading import TorchReading as TorchReading
