@@ -82,7 +82,9 @@ def environment(side, case=None, caches=None):
     if caches:  # empty folders: nothing is compiled yet
         more |= {"NUMBA_CACHE_DIR": f"{caches}/numba", "JAX_COMPILATION_CACHE_DIR": f"{caches}/jax",
                  "XDG_CACHE_HOME": f"{caches}/user"}  # fmt: skip
-    return os.environ | QUIET | more
+    # A processor named by hand would keep BLAS from the instructions that this one has.
+    chosen = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    return chosen | QUIET | more
 
 
 def run_child(side, case, n, options, folder, caches=None):

@@ -65,10 +65,13 @@ if TYPE_CHECKING:
     from whydeep.network import SumPool as SumPool
     from whydeep.network import aggregate as aggregate
     from whydeep.network import chain as chain
+    from whydeep.network import cnn as cnn
     from whydeep.network import index as index
     from whydeep.network import mlp as mlp
     from whydeep.network import repeat as repeat
     from whydeep.network import resize as resize
+    from whydeep.network import resnet as resnet
+    from whydeep.network import transformer as transformer
     from whydeep.report import write_report as write_report
     from whydeep.theory import Kernel as Kernel
     from whydeep.theory import Prediction as Prediction
@@ -119,6 +122,7 @@ _HOMES = {
     "chain": "whydeep.network",
     "check_jax": "whydeep.comparison",
     "check_torch": "whydeep.comparison",
+    "cnn": "whydeep.network",
     "compare": "whydeep.comparison",
     "critical": "whydeep.gaussian",
     "from_jax": "whydeep.comparison",
@@ -131,6 +135,8 @@ _HOMES = {
     "predict": "whydeep.theory",
     "repeat": "whydeep.network",
     "resize": "whydeep.network",
+    "resnet": "whydeep.network",
+    "transformer": "whydeep.network",
     "write_report": "whydeep.report",
 }
 _ROOMS = ("activations", "data", "errors")
@@ -179,6 +185,7 @@ __all__ = [
     "chain",
     "check_jax",
     "check_torch",
+    "cnn",
     "compare",
     "critical",
     "data",
@@ -193,6 +200,8 @@ __all__ = [
     "predict",
     "repeat",
     "resize",
+    "resnet",
+    "transformer",
     "write_report",
 ]
 

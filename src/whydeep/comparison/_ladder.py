@@ -64,7 +64,7 @@ class Ladder:
         if leading == 0:
             return 0.0
         sizes = np.abs(expansion.coefficients[1:]) + expansion.errors[1:]
-        return float(max((s / leading) ** (1 / k) for k, s in enumerate(sizes, start=1)))
+        return float(max(((s / leading) ** (1 / k) for k, s in enumerate(sizes, 1)), default=0.0))
 
     def leak(self, power: int) -> float:
         """How much a unit of the first neglected order adds to the coefficient of x^power."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from whydeep.data import check_inputs
 from whydeep.ensemble._draw import parameters_of
-from whydeep.ensemble._measure import _all_batches, check_sampling
+from whydeep.ensemble._measure import all_batches, check_sampling
 from whydeep.ensemble._normals import threefry
 from whydeep.ensemble._samples import KernelSamples
 from whydeep.ensemble._tangents import function_nngp, function_ntk, network_nngp, network_ntk
@@ -252,7 +252,7 @@ def _both(
 
         runs = math.ceil(count / batches)
         title = f"measuring the {name} kernel of {source}"
-        results = _all_batches(run, runs, title, wide=wide)
+        results = all_batches(run, runs, title, wide=wide)
         found.append(np.concatenate([r["k"] for r in results])[:count])
     return found
 

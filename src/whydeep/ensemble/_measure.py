@@ -114,7 +114,7 @@ def measure(
     wide = dtype == "float64"
     with jax.enable_x64(wide):
         run = prepare(network, x, rungs, lanes, per_batch, work, seed, kind)
-        results = _all_batches(run, count, f"measuring {', '.join(names)}", wide=wide)
+        results = all_batches(run, count, f"measuring {', '.join(names)}", wide=wide)
     batches = _assemble(network, x, names, results, layers)
     spread = results[0].get("unit")
     density = None
@@ -138,7 +138,7 @@ def measure(
     )
 
 
-def _all_batches(run: Run, count: int, title: str, *, wide: bool) -> list[dict[str, np.ndarray]]:
+def all_batches(run: Run, count: int, title: str, *, wide: bool) -> list[dict[str, np.ndarray]]:
     """The batches in order, as many at once as there are cores.
 
     Compiled code runs outside Python's lock, and blocks are too small to be worth splitting.

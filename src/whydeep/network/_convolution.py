@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ Padding = str | tuple[tuple[int, int], ...]
 
 def per_dimension(name: str, value: Any, count: int) -> tuple[int, ...]:
     """One whole number for every spatial dimension."""
-    values = (value,) * count if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * count
     if len(values) != count:
         raise InputError(
             f"{name} has the wrong length.",
@@ -109,7 +110,7 @@ class _Sliding(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", check_whole("channels", self.channels))
-        size = (self.size,) if isinstance(self.size, int) else tuple(self.size)
+        size = tuple(self.size) if isinstance(self.size, Sequence) else (self.size,)
         object.__setattr__(self, "size", per_dimension("size", size, len(size)))
         object.__setattr__(self, "strides", per_dimension("strides", self.strides, len(size)))
         object.__setattr__(self, "padding", check_padding(self.padding, len(size)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from whydeep.errors import InputError
 from whydeep.network._checks import check_choice, check_number, check_whole
-from whydeep.network._layers import Layer
+from whydeep.network._layers import Layer, Shape
 
 __all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
 
@@ -71,6 +71,16 @@ class GroupNorm(_Norm):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "groups", check_whole("groups", self.groups))
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The same shape, whose channels are divided evenly."""
+        if shapes[0].channels % self.groups:
+            raise InputError(
+                "The channels can't be divided into groups.",
+                received=f"{shapes[0].channels} channels, groups={self.groups}",
+                needed="a number of groups that divides the channels",
+            )
+        return shapes[0]
 
 
 @dataclass(frozen=True)

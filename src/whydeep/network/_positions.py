@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class _Pool(Layer):
     padding: Any = "VALID"
 
     def __post_init__(self) -> None:
-        size = (self.size,) if isinstance(self.size, int) else tuple(self.size)
+        size = tuple(self.size) if isinstance(self.size, Sequence) else (self.size,)
         object.__setattr__(self, "size", per_dimension("size", size, len(size)))
         strides = self.size if self.strides is None else self.strides
         object.__setattr__(self, "strides", per_dimension("strides", strides, len(size)))
