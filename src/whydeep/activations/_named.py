@@ -1,154 +1,24 @@
-"""Named functions of one variable: their pieces, kinks, derivatives and symmetries.
-
-An activation is a `ScalarFunction`: smooth pieces joined at kinks. The pieces are written with
-``jax.numpy``, so the same definition is applied to networks, differentiated by JAX, and evaluated
-in float64 for quadrature. A smooth function has one piece and no kink.
-
-Everything that theory needs beyond values follows from the pieces: one-sided derivatives at a
-kink are the derivatives of the pieces there, and their jumps are the weights of the delta
-functions that appear when the whole is differentiated (relu'' = delta).
-"""
+"""The activations that have a name."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import inspect
-import itertools
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.activations._custom import custom
+from whydeep.activations._function import ScalarFunction
 from whydeep.errors import InputError
 
-__all__ = ["NAMES", "ScalarFunction", "custom", "get"]
-
-# Arrays are padded to one of these lengths before they meet a compiled function, so that a
-# function is compiled at most once a length however many grids it is evaluated on.
-_COMPILED_LENGTHS = (1 << 10, 1 << 14, 1 << 18)
-
-
-@dataclass(frozen=True)
-class ScalarFunction:
-    """A function of one variable made of smooth pieces.
-
-    Args:
-        name: how it is written in tables and passed by name, such as ``"leaky_relu(0.1)"``.
-        pieces: smooth functions of one ``jax`` array, left to right.
-        kinks: where one piece ends and the next begins, increasing; one fewer than the pieces.
-        slopes: ``(a_minus, a_plus)`` if the function is ``a_minus z`` for ``z < 0`` and
-            ``a_plus z`` for ``z > 0`` (positively homogeneous), else None.
-        odd: whether ``f(-z) = -f(z)``.
-        heavy_tailed: whether it grows so fast that the fourth moments of a Gaussian's image are
-            dominated by events which no feasible number of draws contains.
-        family: the name without parameters, and ``parameters``: their values.
-    """
-
-    name: str
-    pieces: tuple[Callable[[Any], Any], ...]
-    kinks: tuple[float, ...] = ()
-    slopes: tuple[float, float] | None = None
-    odd: bool = False
-    heavy_tailed: bool = False
-    family: str = "custom"
-    parameters: tuple[float, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<activation {self.name}>"
-
-    @property
-    def smooth(self) -> bool:
-        """Whether there is no kink."""
-        return not self.kinks
-
-    @property
-    def continuous(self) -> bool:
-        """Whether the pieces meet (``step`` jumps)."""
-        return self.smooth or bool(np.all(np.abs(self.jumps(0)[:, 0]) < 1e-12))
-
-    def __call__(self, z: Any) -> Any:
-        """Apply to a JAX array, differentiable on both sides of every kink.
-
-        At a kink the right-hand piece is in force. Each piece sees only arguments of its own
-        interval (the others are moved to the kink), so no unused branch can overflow.
-        """
-        value = self._applied(0, z)
-        for index in range(1, len(self.pieces)):
-            value = jnp.where(z >= self.kinks[index - 1], self._applied(index, z), value)
-        return value
-
-    def _applied(self, index: int, z: Any) -> Any:
-        if index > 0:
-            z = jnp.where(z >= self.kinks[index - 1], z, self.kinks[index - 1])
-        if index < len(self.kinks):
-            z = jnp.where(z < self.kinks[index], z, self.kinks[index])
-        return self.pieces[index](z)
-
-    def derivatives(self, z: np.ndarray, order: int) -> list[np.ndarray]:
-        """Values and derivatives up to `order` in float64, delta functions at kinks left out.
-
-        Returns a list ``[f, f', ..., f^(order)]`` of arrays shaped like `z`. Cost: one compiled
-        elementwise pass; JAX's global precision setting is neither read nor changed.
-        """
-        z = np.asarray(z, dtype=np.float64)
-        if self.smooth:
-            return _evaluate(self.pieces[0], order, z)
-        out = [np.empty_like(z) for _ in range(order + 1)]
-        which = np.searchsorted(np.asarray(self.kinks), z, side="right")
-        for index, piece in enumerate(self.pieces):
-            mask = which == index
-            if mask.any():
-                for target, values in zip(out, _evaluate(piece, order, z[mask]), strict=True):
-                    target[mask] = values
-        return out
-
-    def jumps(self, order: int) -> np.ndarray:
-        """Jumps (right minus left) of the derivatives 0 to `order`: array (kinks, order + 1)."""
-        return self.one_sided(order)[:, 1] - self.one_sided(order)[:, 0]
-
-    def one_sided(self, order: int) -> np.ndarray:
-        """Left and right derivatives at the kinks: array (kinks, 2, order + 1)."""
-        out = np.empty((len(self.kinks), 2, order + 1))
-        for index, kink in enumerate(self.kinks):
-            for side in (0, 1):
-                values = _evaluate(self.pieces[index + side], order, np.asarray([kink]))
-                out[index, side] = [v[0] for v in values]
-        return out
-
-
-@functools.lru_cache(maxsize=512)
-def _compiled(piece: Callable[[Any], Any], order: int) -> Callable[[Any], Any]:
-    functions = [piece]
-    for _ in range(order):
-        functions.append(jax.grad(functions[-1]))
-    return jax.jit(jax.vmap(lambda z: jnp.stack([f(z) for f in functions])))
-
-
-def _evaluate(piece: Callable[[Any], Any], order: int, z: np.ndarray) -> list[np.ndarray]:
-    flat = z.ravel()
-    out = np.empty((order + 1, flat.size))
-    start = 0
-    with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
-        while start < flat.size:
-            left = flat.size - start
-            length = next((n for n in _COMPILED_LENGTHS if n >= left), _COMPILED_LENGTHS[-1])
-            part = flat[start : start + length]
-            padded = np.zeros(length)
-            padded[: part.size] = part
-            values = np.asarray(_compiled(piece, order)(padded))
-            out[:, start : start + part.size] = values[: part.size].T
-            start += part.size
-    return [row.reshape(z.shape) for row in out]
-
-
-# -- the named activations ---------------------------------------------------------------------
-# Each piece is a module-level function or a partial of one: compiled code is cached by identity.
+__all__ = ["NAMES", "get"]
 
 
 def _zero(z: Any) -> Any:
@@ -435,75 +305,3 @@ def _by_name(text: str) -> ScalarFunction:
             needed=f"finite numbers for {inspect.signature(_BUILDERS[family])}",
         ) from error
     return _BUILDERS[family](*parameters)
-
-
-def custom(
-    function: Callable[[Any], Any], *, kinks: tuple[float, ...] = (), name: str = ""
-) -> ScalarFunction:
-    """A user's own activation: any ``jax.numpy`` function that maps an array elementwise.
-
-    Args:
-        function: maps an array to an array of the same shape; must be traceable by JAX.
-        kinks: where its value or a derivative of low order jumps. A kink that is not named makes
-            quadrature converge slowly, which the error estimate reports.
-        name: shown in tables; the function's own name by default.
-
-    Raises:
-        InputError: it can't be traced, changes the shape, or returns NaN, infinite or complex
-            numbers for arguments between -8 and 8.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> custom(lambda z: jnp.tanh(z) + 0.1 * z, name="leaky tanh").smooth
-        True
-    """
-    label = name or getattr(function, "__name__", type(function).__name__)
-    label = "user function" if label == "<lambda>" else label
-    ordered = tuple(sorted(float(k) for k in kinks))
-    probe = np.linspace(-8.0, 8.0, 65)
-    needed = "a function of one variable, written with jax.numpy, applied elementwise"
-    try:
-        with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
-            values = np.asarray(jax.jit(function)(jnp.asarray(probe)))
-    except Exception as error:
-        raise InputError(
-            f"The activation {label!r} can't be traced by JAX.",
-            received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            needed=needed,
-            cause="numpy functions, Python branches on values and math.* do not trace",
-            suggestion="use jax.numpy and jnp.where inside it",
-        ) from error
-    if values.shape != probe.shape or not np.issubdtype(values.dtype, np.floating):
-        raise InputError(
-            f"The activation {label!r} does not act elementwise on real numbers.",
-            received=f"shape {probe.shape} became {values.shape} of {values.dtype}",
-            needed=needed,
-        )
-    if not np.all(np.isfinite(values)):
-        where = probe[~np.isfinite(values)][0]
-        raise InputError(
-            f"The activation {label!r} returns {values[~np.isfinite(values)][0]} at z = {where:g}.",
-            needed="finite values for every real argument: preactivations take them all",
-            suggestion="guard the domain with jnp.where on both sides (value and argument)",
-        )
-    pieces = (function,) * (len(ordered) + 1)
-    if ordered:  # a piece is evaluated on its own side of a kink only, up to the kink itself
-        edges = (-math.inf, *ordered, math.inf)
-        pieces = tuple(
-            functools.partial(
-                _inside, function=function, low=a + _smallest_step(a), high=b - _smallest_step(b)
-            )
-            for a, b in itertools.pairwise(edges)
-        )
-    return ScalarFunction(label, pieces, ordered)
-
-
-def _smallest_step(kink: float) -> float:
-    # Not nextafter: around 0 that is subnormal, which compiled code flushes to 0.
-    return 0.0 if math.isinf(kink) else max(abs(kink) * 2.0**-52, 1e-300)
-
-
-def _inside(z: Any, *, function: Callable[[Any], Any], low: float, high: float) -> Any:
-    # A straight-through clip: the value moves by one rounding unit off the kink, and the
-    # derivative is that of the piece inside.
-    return function(z + jax.lax.stop_gradient(jnp.clip(z, low, high) - z))
