@@ -1,0 +1,229 @@
+"""The largest learning rate at which training is stable, for a loss, its norm and an optimiser.
+
+Near any outputs, gradient descent multiplies a change of the parameters by 1 - eta H, where the
+nonzero eigenvalues of H are those of the loss's curvature seen through the tangent kernel,
+
+    S = sqrt(Theta) (d^2 L / df^2) sqrt(Theta)
+
+It shrinks if eta < 2 / lambda_max(S), and with momentum beta if eta < 2 (1 + beta) /
+lambda_max(S), in the convention ``v <- beta v + g``, ``theta <- theta - eta v``.
+
+    squared         d^2 L / df^2 = s: the same at all outputs, so the threshold is global
+    cross-entropy   diag p - p p^T for each input, at most 1/2: the threshold is local
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from whydeep.errors import InputError, UnsupportedError
+from whydeep.network import check_number
+from whydeep.theory.training._dynamics import check_momentum
+from whydeep.theory.training._eigenbasis import eigenbasis
+from whydeep.theory.training._evolve import check_targets
+from whydeep.theory.training._losses import Loss, resolve_loss
+
+__all__ = ["StableStep", "largest_stable_step", "stable_adam_curvature"]
+
+_SMALL = 64
+
+
+@dataclass(frozen=True)
+class StableStep:
+    """The largest stable learning rate, and what it is about.
+
+    Args:
+        value: the learning rate; inf where the loss has no upward curvature.
+        curvature: lambda_max of the loss's curvature through the tangent kernel, norm included.
+        everywhere: below this learning rate training is stable at whatever outputs; None where
+            that is not known.
+        loss: its formula, norm included.
+        momentum: beta.
+        assumptions: what the number rests on.
+        source: author, year, equation.
+    """
+
+    value: float
+    curvature: float
+    everywhere: float | None
+    loss: str
+    momentum: float
+    assumptions: tuple[str, ...]
+    source: str
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __repr__(self) -> str:
+        with_momentum = f", momentum {self.momentum:g}" if self.momentum else ""
+        return f"<largest stable step {self.value:.6g}: loss {self.loss}{with_momentum}>"
+
+    def cite(self) -> str:
+        """The source of the formula and what it assumes, as text."""
+        return "\n".join([self.source, "Assumptions:", *(f"- {a}" for a in self.assumptions)])
+
+
+def largest_stable_step(
+    ntk: Any,
+    *,
+    loss: Any = "squared",
+    reduction: str = "sum",
+    outputs: int = 1,
+    momentum: float = 0.0,
+    optimizer: str = "sgd",
+    at: Any = None,
+    y: Any = None,
+) -> StableStep:
+    """The largest learning rate at which full-batch training is stable at infinite width.
+
+    ``2 (1 + momentum) / lambda_max(S)``, ``S = sqrt(Theta) (d^2 L / df^2) sqrt(Theta)``: for the
+    loss ``1/2 sum (f - y)^2`` this is ``2 (1 + momentum) / lambda_max(Theta)``.
+
+    Args:
+        ntk: Theta (N, N) on the training inputs, in the parameterization that is trained.
+        loss: "squared", "cross_entropy", or a function ``loss(f, y)`` in jax.numpy.
+        reduction: "sum", or "mean": over N C for "squared" (twice as large a step as torch's
+            ``MSELoss()``, which has no 1/2), over N for "cross_entropy" (as in torch).
+        outputs: C; a mean of squares divides by it, and cross-entropy has C classes.
+        momentum: beta in torch's convention, ``v <- beta v + g`` (no dampening, no Nesterov).
+        optimizer: "sgd". "adam" has no such number: see `stable_adam_curvature`.
+        at: outputs (N, C) where the curvature is taken, for losses other than "squared"; zeros,
+            the mean at initialisation, unless given.
+        y: labels (N, C), for a loss given as a function.
+
+    Raises:
+        InputError: bad numbers, or a matrix that is no kernel.
+        UnsupportedError: Adam, or another optimiser.
+
+    Accuracy: rounding; 1e-10 relative where an iteration finds the eigenvalue.
+    Cost: one eigendecomposition; for other losses than "squared", some dozens of N^2 C products.
+
+    Source: LeCun, Simard and Pearlmutter 1993 (2 / lambda_max); Polyak 1964 and Goh 2017
+    (momentum); Lee et al. 2019 (through the tangent kernel).
+
+    Example:
+        >>> ntk = np.diag([4.0, 1.0])
+        >>> largest_stable_step(ntk).value, largest_stable_step(ntk, momentum=0.9).value
+        (0.5, 0.95)
+        >>> largest_stable_step(ntk, loss="cross_entropy", outputs=10)
+        <largest stable step 5: loss -sum y log softmax(f)>
+    """
+    if optimizer != "sgd":
+        raise _no_threshold(optimizer)
+    beta = check_momentum(momentum)
+    theta = _square(ntk)
+    top = float(eigenbasis(theta).eigenvalues[0])
+    c = _outputs(outputs, at, y)
+    where = np.zeros((len(theta), c)) if at is None else check_targets(at)
+    if where.shape != (len(theta), c):
+        raise InputError("The outputs do not fit the kernel.", received=f"at has {where.shape}",
+                         needed=f"{(len(theta), c)}")  # fmt: skip
+    uniform = np.full((len(theta), c), 1.0 / c)
+    resolved = resolve_loss(loss, reduction, uniform if y is None else check_targets(y))
+    said = [
+        "infinite width: the tangent kernel keeps still while training",
+        f"full batches, parameters as in the kernel's parameterization, loss {resolved.name}",
+    ]
+    factor = 2.0 * (1.0 + beta)
+    if resolved.scale is not None:
+        curvature = resolved.scale * top
+        everywhere = _divide(factor, curvature)
+    else:
+        curvature = _curvature(theta, resolved, where)
+        said.append(
+            "local: the curvature is that at the outputs "
+            + ("zero, the mean at initialisation" if at is None else "given")
+        )
+        bound = (0.5 if reduction == "sum" else 0.5 / len(theta)) * top
+        everywhere = _divide(factor, bound) if loss == "cross_entropy" else None
+    return StableStep(
+        _divide(factor, curvature), curvature, everywhere, resolved.name, beta, tuple(said),
+        "LeCun, Simard and Pearlmutter 1993; with momentum Polyak 1964, Goh 2017; through the "
+        "tangent kernel Lee et al. 2019",
+    )  # fmt: skip
+
+
+def stable_adam_curvature(step: float, b1: float = 0.9) -> float:
+    """The curvature, in Adam's own units, above which Adam with this step is unstable.
+
+    ``2 (1 + b1) / ((1 - b1) step)``: a bound on the largest eigenvalue of ``P^(-1/2) H P^(-1/2)``,
+    where P = diag(sqrt(v) + eps) is what Adam divides by. It holds once the second moment v has
+    settled, so it is no threshold on the step before training.
+
+    Args:
+        step: Adam's learning rate.
+        b1: its first decay rate, 0 <= b1 < 1.
+
+    Raises:
+        InputError: a number out of range.
+
+    Accuracy: rounding. Cost: none.
+
+    Source: Cohen et al. 2022, "Adaptive gradient methods at the edge of stability".
+
+    Example:
+        >>> round(stable_adam_curvature(0.001, b1=0.9))
+        38000
+    """
+    step = check_number("step", step, positive=True)
+    beta = check_momentum(b1)
+    return 2.0 * (1.0 + beta) / ((1.0 - beta) * step)
+
+
+def _no_threshold(optimizer: str) -> Exception:
+    if optimizer == "adam":
+        return UnsupportedError(
+            "Adam has no largest stable step before training.",
+            received='optimizer="adam"',
+            cause="it divides by the gradients' own size, which the kernel does not know",
+            suggestion="stable_adam_curvature(step, b1) bounds the preconditioned Hessian once the "
+            "second moment has settled (Cohen et al. 2022)",
+        )
+    return InputError("There is no optimiser of this name.", received=f"optimizer={optimizer!r}",
+                      needed='"sgd" (with momentum or without)')  # fmt: skip
+
+
+def _square(ntk: Any) -> np.ndarray:
+    theta = np.asarray(ntk, dtype=np.float64)
+    if theta.ndim != 2 or theta.shape[0] != theta.shape[1] or theta.size == 0:
+        raise InputError("The tangent kernel is not square.", received=f"shape {theta.shape}",
+                         needed="(N, N) on the training inputs")  # fmt: skip
+    if not np.isfinite(theta).all():
+        raise InputError("The tangent kernel has numbers that are not finite.")
+    return theta
+
+
+def _outputs(outputs: int, at: Any, y: Any) -> int:
+    for given in (at, y):
+        if given is not None:
+            return check_targets(given).shape[1]
+    return int(outputs)
+
+
+def _divide(factor: float, curvature: float) -> float:
+    return factor / curvature if curvature > 0 else np.inf
+
+
+def _curvature(theta: np.ndarray, loss: Loss, at: np.ndarray) -> float:
+    """lambda_max of sqrt(Theta) (d^2 L / df^2) sqrt(Theta), (N C)^2, from its products."""
+    basis = eigenbasis(theta)
+    keep = basis.trained
+    towards = basis.vectors[:, keep] * np.sqrt(basis.eigenvalues[keep])
+    shape = (towards.shape[1], at.shape[1])
+    size = int(np.prod(shape))
+    along = loss.curvature(at)
+
+    def product(z: np.ndarray) -> np.ndarray:
+        return (towards.T @ along(towards @ z.reshape(shape))).ravel()
+
+    if size <= _SMALL:
+        dense = np.stack([product(row) for row in np.eye(size)]) if size else np.zeros((1, 1))
+        return float(np.linalg.eigvalsh(0.5 * (dense + dense.T))[-1])
+    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)  # pyright: ignore[reportCallIssue]
+    start = np.random.default_rng(0).normal(size=size)
+    solve: Any = eigsh
+    return float(solve(operator, k=1, which="LA", v0=start, tol=1e-12)[0][0])
