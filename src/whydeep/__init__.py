@@ -74,9 +74,17 @@ if TYPE_CHECKING:
     from whydeep.network import transformer as transformer
     from whydeep.report import write_report as write_report
     from whydeep.theory import Kernel as Kernel
+    from whydeep.theory import LearningCurve as LearningCurve
     from whydeep.theory import Prediction as Prediction
+    from whydeep.theory import StableStep as StableStep
+    from whydeep.theory import TrainingPrediction as TrainingPrediction
     from whydeep.theory import kernel as kernel
+    from whydeep.theory import kernel_spectrum as kernel_spectrum
+    from whydeep.theory import largest_stable_step as largest_stable_step
+    from whydeep.theory import learning_curve as learning_curve
     from whydeep.theory import predict as predict
+    from whydeep.theory import predict_training as predict_training
+    from whydeep.theory import stable_adam_curvature as stable_adam_curvature
 
 __version__ = "0.1.0"
 
@@ -107,6 +115,7 @@ _HOMES = {
     "ImportCheck": "whydeep.comparison",
     "Kernel": "whydeep.theory",
     "LayerNorm": "whydeep.network",
+    "LearningCurve": "whydeep.theory",
     "MaxPool": "whydeep.network",
     "Measurement": "whydeep.ensemble",
     "Mix": "whydeep.network",
@@ -117,7 +126,9 @@ _HOMES = {
     "RMSNorm": "whydeep.network",
     "Recurrent": "whydeep.network",
     "Residual": "whydeep.network",
+    "StableStep": "whydeep.theory",
     "SumPool": "whydeep.network",
+    "TrainingPrediction": "whydeep.theory",
     "aggregate": "whydeep.network",
     "chain": "whydeep.network",
     "check_jax": "whydeep.comparison",
@@ -129,13 +140,18 @@ _HOMES = {
     "from_torch": "whydeep.comparison",
     "index": "whydeep.network",
     "kernel": "whydeep.theory",
+    "kernel_spectrum": "whydeep.theory",
+    "largest_stable_step": "whydeep.theory",
+    "learning_curve": "whydeep.theory",
     "measure": "whydeep.ensemble",
     "measure_kernels": "whydeep.ensemble",
     "mlp": "whydeep.network",
     "predict": "whydeep.theory",
+    "predict_training": "whydeep.theory",
     "repeat": "whydeep.network",
     "resize": "whydeep.network",
     "resnet": "whydeep.network",
+    "stable_adam_curvature": "whydeep.theory",
     "transformer": "whydeep.network",
     "write_report": "whydeep.report",
 }
@@ -168,6 +184,7 @@ __all__ = [
     "ImportCheck",
     "Kernel",
     "LayerNorm",
+    "LearningCurve",
     "MaxPool",
     "Measurement",
     "Mix",
@@ -178,7 +195,9 @@ __all__ = [
     "RMSNorm",
     "Recurrent",
     "Residual",
+    "StableStep",
     "SumPool",
+    "TrainingPrediction",
     "__version__",
     "activations",
     "aggregate",
@@ -194,13 +213,18 @@ __all__ = [
     "from_torch",
     "index",
     "kernel",
+    "kernel_spectrum",
+    "largest_stable_step",
+    "learning_curve",
     "measure",
     "measure_kernels",
     "mlp",
     "predict",
+    "predict_training",
     "repeat",
     "resize",
     "resnet",
+    "stable_adam_curvature",
     "transformer",
     "write_report",
 ]
