@@ -21,10 +21,12 @@ def network(case, weight_var):
 
 
 def prepare(case, x):
+    import numba
+
     import whydeep as wd
 
     x = x.astype(case["dtype"])
-    network(case, case["weight_var"]), wd.kernel  # imported, as theirs are
+    network(case, case["weight_var"]), wd.kernel, numba  # imported, as theirs are
     rounding = itertools.count()
 
     def call():

@@ -7,6 +7,7 @@ line elsewhere, nothing at all for quick work.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,15 +26,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[], None]]:
         ...     for _ in range(3):
         ...         advance()
     """
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-    )
-    with _late(title, columns, total) as advance:
+    with _late(title, total) as advance:
         yield advance
 
 
@@ -45,44 +38,62 @@ def phase(title: str) -> Iterator[None]:
         >>> with phase("predicting"):
         ...     answer = 6 * 7
     """
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with _late(title, columns, None):
+    with _late(title, None):
         yield
 
 
 @contextmanager
-def _late(title: str, columns: Any, total: int | None) -> Iterator[Callable[[], None]]:
+def _late(title: str, total: int | None) -> Iterator[Callable[[], None]]:
     """A rich progress display that a timer starts, unless the work is over by then."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task(title, total=total)
     lock = threading.Lock()
-    over = started = False
+    over, done, begin = False, 0, time.monotonic()
+    bar: Any = None
 
     def show() -> None:
-        nonlocal started
+        nonlocal bar
+        from rich.console import Console  # here, so that quick work need not wait for the import
+
+        console = Console(stderr=True)
         with lock:
             if over:
                 return
             if console.is_terminal:
-                bar.start()
-                started = True
+                bar = _bar(console, title, total, done, begin)
             else:
                 console.print(f"{title} ...", soft_wrap=True, highlight=False, markup=False)
+
+    def advance() -> None:
+        nonlocal done
+        with lock:
+            done += 1
+            if bar is not None:
+                bar.advance(bar.task_ids[0])
 
     timer = threading.Timer(_PATIENCE, show)
     timer.daemon = True
     timer.start()
     try:
-        yield lambda: bar.advance(task)
+        yield advance
     finally:
         timer.cancel()
         with lock:
             over = True
-        if started:
+        if bar is not None:
             bar.stop()
+
+
+def _bar(console: Any, title: str, total: int | None, done: int, begin: float) -> Any:
+    """A bar where the length of the work is known, else a spinner; already started."""
+    from rich import progress as rich
+
+    text = rich.TextColumn("{task.description}")
+    if total is None:
+        columns = (rich.SpinnerColumn(), text, rich.TimeElapsedColumn())
+    else:
+        share = rich.TextColumn("{task.percentage:>3.0f}%")
+        columns = (text, rich.BarColumn(), share, rich.TimeRemainingColumn())
+    bar = rich.Progress(*columns, console=console, transient=True, get_time=time.monotonic)
+    bar.add_task(title, total=total, completed=done)
+    bar.tasks[0].start_time = begin
+    bar.start()
+    return bar

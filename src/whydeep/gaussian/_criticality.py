@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
 from whydeep import activations
 from whydeep.activations import ScalarFunction
@@ -146,7 +145,9 @@ def _point(s: ScalarFunction, low: float, high: float) -> CriticalPoint:
         return float(_mismatch(s, np.array([math.exp(log_kernel)]))[0][0])
 
     bracket = math.log(low), math.log(high)
-    kernel = math.exp(optimize.root_scalar(gap, bracket=bracket, xtol=1e-14, rtol=1e-14).root)
+    from scipy.optimize import root_scalar  # scipy.optimize takes a tenth of a second to import
+
+    kernel = math.exp(root_scalar(gap, bracket=bracket, xtol=1e-14, rtol=1e-14).root)
     (square, _, slope), _ = _means(s, np.array([kernel]))
     weight_var = 1.0 / float(slope[0])
     return CriticalPoint(weight_var, kernel - weight_var * float(square[0]), kernel)

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from whydeep.errors import UnsupportedError
 from whydeep.network import (
@@ -130,6 +128,9 @@ class _Draws:
 
     def blocks(self) -> Any:
         """Values at the left inputs and at the right ones: two dicts of (pairs, draws, P)."""
+        from scipy.special import ndtri  # scipy.stats takes a fifth of a second to import
+        from scipy.stats import qmc
+
         dimensions = [c * self.side.pairs for c in self.counts]
         normals = sum(dimensions)
         total = normals + sum(c * self.side.pairs for _, c in self.masks.values())
