@@ -199,6 +199,17 @@ def test_images_and_scalar_labels():
         predict_training(no_pool, images, [1, -1, 1, -1], times=1.0)
 
 
+def test_kernels_known_from_draws_are_told_apart_from_zero_by_their_noise():
+    images = RNG.normal(size=(5, 4, 4, 2))
+    net = wd.chain(wd.Conv(8, (3, 3)), wd.Activation("relu"), wd.MaxPool((2, 2)), wd.Flatten(),
+                   wd.Dense(1, 1.0))  # fmt: skip
+    labels = [1.0, -1.0, 0.5, 2.0, -0.5]
+    found = predict_training(net, images, labels, images[:2], times=np.inf)
+    np.testing.assert_allclose(found["train_mean"][0, :, 0], labels, atol=1e-12)
+    np.testing.assert_allclose(found["test_mean"][0, :, 0], labels[:2], atol=1e-9)
+    assert any("draws" in line for line in found.assumptions)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -206,6 +217,9 @@ def test_images_and_scalar_labels():
         ({"y": np.where(Y > 1, np.nan, Y)}, "not finite"),
         ({"y": np.ones(9, dtype=int), "loss": "cross_entropy"}, "one class only"),
         ({"y": Y[:, 0], "loss": "cross_entropy"}, "no class labels"),
+        ({"y": ["cat"] * 9, "loss": "cross_entropy"}, "no class labels"),
+        ({"y": [np.nan] * 9, "loss": "cross_entropy"}, "no class labels"),
+        ({"y": ["1", "x"] * 4}, "does not hold numbers"),
         ({"y": Y, "loss": "cross_entropy"}, "no probabilities"),
         ({"x": np.where(X > 1, np.inf, X)}, "x has numbers that are not finite"),
         ({"x_test": X_TEST * np.nan}, "x_test has numbers that are not finite"),

@@ -75,20 +75,22 @@ def one_hot(y: np.ndarray) -> np.ndarray:
     Raises:
         InputError: negative or fractional labels, or one class only.
     """
-    if not np.isfinite(y.astype(np.float64)).all() or np.any(y != np.floor(y)) or y.min() < 0:
+    known = y.dtype.kind in "biuf" and y.size > 0 and bool(np.isfinite(y).all())
+    if not known or np.any(y != np.floor(y)) or y.min() < 0:
         raise InputError(
             "These are no class labels.",
-            received=f"y of shape {y.shape}, smallest {y.min()}",
+            received=f"y of shape {y.shape}, {y.dtype}"
+            + (f", smallest {y.min()}" if known else ""),
             needed="whole numbers from 0, or probabilities (N, C)",
+            suggestion="numpy.unique(y, return_inverse=True)[1] numbers classes of any name",
         )
-    classes = int(y.max()) + 1
     if len(np.unique(y)) < 2:
         raise InputError(
             "There is one class only.",
             received=f"every label is {y.flat[0]:g}",
             needed="two or more classes: with one, the loss never moves an output",
         )
-    return np.eye(classes)[y.astype(np.intp)]
+    return np.eye(int(y.max()) + 1)[y.astype(np.intp)]
 
 
 def _squared(labels: np.ndarray, scale: float, *, mean: bool) -> Loss:

@@ -270,8 +270,19 @@ def _blocks(network: Network, inputs: np.ndarray, others: np.ndarray | None) -> 
         )
     which = which.reshape(-1)
     take = np.ix_(which, which)
-    nngp, ntk = (np.asarray(k, dtype=np.float64)[take] for k in (found.nngp, found.ntk))
-    return _Blocks(nngp, ntk, found.error, found.assumptions, which)
+    nngp, ntk = (_symmetric(np.asarray(k, dtype=np.float64))[take] for k in (found.nngp, found.ntk))
+    error = found.error
+    if found.ntk_stderr is not None:
+        # A random symmetric error of size s moves eigenvalues by about sqrt(N) s, where the cutoff
+        # takes N times the error of an entry.
+        drawn = float(np.max(found.ntk_stderr)) / float(np.diagonal(ntk).max())
+        error = max(error, drawn / np.sqrt(len(ntk)))
+    return _Blocks(nngp, ntk, error, found.assumptions, which)
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    """Its symmetric part: kernels known from draws are symmetric only on average."""
+    return 0.5 * (matrix + matrix.T)
 
 
 def _warn_of_step(dynamics: Dynamics, stable: StableStep, *, closed: bool) -> None:

@@ -23,13 +23,14 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import check_number
 from whydeep.theory.training._dynamics import check_momentum
-from whydeep.theory.training._eigenbasis import eigenbasis
+from whydeep.theory.training._eigenbasis import is_symmetric
 from whydeep.theory.training._evolve import check_targets
 from whydeep.theory.training._losses import Loss, resolve_loss
 
 __all__ = ["StableStep", "largest_stable_step", "stable_adam_curvature"]
 
 _SMALL = 64
+_NEGATIVE = 0.05  # of the largest: kernels known from draws are positive only on average
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def largest_stable_step(
         raise _no_threshold(optimizer)
     beta = check_momentum(momentum)
     theta = _square(ntk)
-    top = float(eigenbasis(theta).eigenvalues[0])
+    top = _top(np.linalg.eigvalsh(theta))
     c = _outputs(outputs, at, y)
     where = np.zeros((len(theta), c)) if at is None else check_targets(at)
     if where.shape != (len(theta), c):
@@ -194,7 +195,23 @@ def _square(ntk: Any) -> np.ndarray:
                          needed="(N, N) on the training inputs")  # fmt: skip
     if not np.isfinite(theta).all():
         raise InputError("The tangent kernel has numbers that are not finite.")
+    if not is_symmetric(theta):
+        raise InputError("The tangent kernel is not symmetric.",
+                         received=f"largest difference {np.abs(theta - theta.T).max():g}",
+                         needed="Theta(a, b) = Theta(b, a)")  # fmt: skip
     return theta
+
+
+def _top(eigenvalues: np.ndarray) -> float:
+    """The largest of the eigenvalues in rising order, unless these are no kernel's."""
+    low, high = float(eigenvalues[0]), float(eigenvalues[-1])
+    if low < -_NEGATIVE * max(high, 0.0):
+        raise InputError(
+            "The tangent kernel has a negative eigenvalue.",
+            received=f"smallest {low:.3g}, largest {high:.3g}",
+            needed="a positive semidefinite matrix",
+        )
+    return high
 
 
 def _outputs(outputs: int, at: Any, y: Any) -> int:
@@ -210,9 +227,9 @@ def _divide(factor: float, curvature: float) -> float:
 
 def _curvature(theta: np.ndarray, loss: Loss, at: np.ndarray) -> float:
     """lambda_max of sqrt(Theta) (d^2 L / df^2) sqrt(Theta), (N C)^2, from its products."""
-    basis = eigenbasis(theta)
-    keep = basis.trained
-    towards = basis.vectors[:, keep] * np.sqrt(basis.eigenvalues[keep])
+    values, vectors = np.linalg.eigh(theta)
+    keep = values > 0
+    towards = vectors[:, keep] * np.sqrt(values[keep])
     shape = (towards.shape[1], at.shape[1])
     size = int(np.prod(shape))
     along = loss.curvature(at)
