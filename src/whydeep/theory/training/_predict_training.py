@@ -13,6 +13,7 @@ import xarray as xr
 from whydeep.data import check_inputs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Dropout, Network, check_whole
+from whydeep.progress import phase
 from whydeep.theory.infinite import kernel
 from whydeep.theory.training._drawn import drawn_training
 from whydeep.theory.training._dynamics import (
@@ -141,19 +142,22 @@ def predict_training(
     _check_lengths(inputs, labels)
     closed = resolved.scale is not None
     n, m = len(labels), 0 if others is None else len(others)
-    if covariance == "full":
-        _check_memory(len(moments), n, m, 1 if closed else 2 * labels.shape[1])
+    outputs = labels.shape[1]
+    full = covariance == "full"
+    copies = (1 if closed else 2 * outputs) if full else 0
+    followed = 0 if closed else 3 * draws * (n + m) * outputs
+    _check_memory(8 * len(moments) * (copies * (n**2 + m**2) + followed), closed=closed)
     blocks = _blocks(network, inputs, others)
     stable = largest_stable_step(
-        blocks.ntk[:n, :n], loss=loss, reduction=reduction, outputs=labels.shape[1],
+        blocks.ntk[:n, :n], loss=loss, reduction=reduction, outputs=outputs,
         momentum=dynamics.momentum if isinstance(dynamics, HeavyBall) else 0.0,
         y=labels if callable(loss) else None,
     )  # fmt: skip
     _warn_of_step(dynamics, stable, closed=closed)
     said = [*blocks.assumptions, *_said(network, dynamics, resolved.name)]
-    full = covariance == "full"
     if closed:
-        means, errors, modes = _closed(blocks, labels, moments, dynamics, resolved, full=full)
+        with phase("predicting training"):
+            means, errors, modes = _closed(blocks, labels, moments, dynamics, resolved, full=full)
     else:
         means, errors = drawn_training(
             blocks.nngp, blocks.ntk, labels, moments, loss=resolved, dynamics=dynamics,
@@ -240,14 +244,14 @@ def _check_lengths(inputs: np.ndarray, labels: np.ndarray) -> None:
         )
 
 
-def _check_memory(times: int, n: int, m: int, copies: int) -> None:
-    needed = 8 * times * copies * (n**2 + m**2)
+def _check_memory(needed: int, *, closed: bool) -> None:
     if needed > _MOST_BYTES:
         raise InputError(
-            "The covariances at all these times do not fit in memory.",
-            received=f"{times} times, {n} training and {m} test inputs: {needed / 2**30:.1f} GiB",
+            "The outputs and covariances at all these times do not fit in memory.",
+            received=f"{needed / 2**30:.1f} GiB",
             needed=f"at most {_MOST_BYTES / 2**30:.0f} GiB",
-            suggestion='covariance="diagonal", fewer times, or fewer test inputs',
+            suggestion='covariance="diagonal", fewer times or test inputs'
+            + ("" if closed else ", or fewer draws"),
         )
 
 
