@@ -85,6 +85,10 @@ if TYPE_CHECKING:
     from whydeep.theory import predict as predict
     from whydeep.theory import predict_training as predict_training
     from whydeep.theory import stable_adam_curvature as stable_adam_curvature
+    from whydeep.theory.estimators import NNGPClassifier as NNGPClassifier
+    from whydeep.theory.estimators import NNGPRegressor as NNGPRegressor
+    from whydeep.theory.estimators import NTKClassifier as NTKClassifier
+    from whydeep.theory.estimators import NTKRegressor as NTKRegressor
 
 __version__ = "0.1.0"
 
@@ -120,6 +124,10 @@ _HOMES = {
     "Measurement": "whydeep.ensemble",
     "Mix": "whydeep.network",
     "Multiply": "whydeep.network",
+    "NNGPClassifier": "whydeep.theory.estimators",
+    "NNGPRegressor": "whydeep.theory.estimators",
+    "NTKClassifier": "whydeep.theory.estimators",
+    "NTKRegressor": "whydeep.theory.estimators",
     "Network": "whydeep.network",
     "PositionalEmbedding": "whydeep.network",
     "Prediction": "whydeep.theory",
@@ -189,6 +197,10 @@ __all__ = [
     "Measurement",
     "Mix",
     "Multiply",
+    "NNGPClassifier",
+    "NNGPRegressor",
+    "NTKClassifier",
+    "NTKRegressor",
     "Network",
     "PositionalEmbedding",
     "Prediction",
