@@ -1,0 +1,75 @@
+"""Training written out plainly: one network, one gradient, one step after the other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from whydeep.ensemble import apply_network, draw_parameters, learning_rates
+from whydeep.ensemble._kernels import _draw_key
+
+
+def key_of(seed, index):
+    words = np.array([seed >> 32, seed & 0xFFFFFFFF], dtype=np.uint32)
+    return _draw_key(words, 0, index)
+
+
+def squared(f, y):
+    return jnp.sum((f - y) ** 2) / 2
+
+
+def parameters_at_start(net, x, seed, index):
+    return draw_parameters(net, x.shape[1:], key_of(seed, index), np.float64)
+
+
+class Plain:
+    """Gradient descent and its like on the rates' own parameters u = w / sqrt(rate)."""
+
+    def __init__(self, net, x, y, seed, index, loss=squared, rule="sgd", step=0.1, batch=None):
+        self.net, self.x, self.y, self.loss = net, jnp.asarray(x), jnp.asarray(y), loss
+        self.rule, self.step, self.batch = rule, step, batch
+        self.key = key_of(seed, index)
+        self.w = parameters_at_start(net, x, seed, index)
+        self.rates = learning_rates(net, x.shape[1:])
+        self.memory = [jax.tree.map(jnp.zeros_like, self.w) for _ in range(2)]
+        self.gradient = jax.jit(jax.grad(lambda w, x, y: loss(apply_network(net, w, x), y)))
+        self.number = 0
+
+    def examples(self):
+        if self.batch is None:
+            return self.x, self.y, 1.0
+        each = len(self.x) // self.batch
+        epoch, place = divmod(self.number, each)
+        stream = jax.random.fold_in(jax.random.fold_in(self.key, 5), epoch)
+        order = np.asarray(jax.random.permutation(stream, len(self.x)))
+        rows = order[place * self.batch : (place + 1) * self.batch]
+        return self.x[rows], self.y[rows], len(self.x) / self.batch
+
+    def one(self):
+        x, y, weight = self.examples()
+        gradient = jax.tree.map(lambda g: weight * g, self.gradient(self.w, x, y))
+        self.number += 1
+        if self.rule == "sgd":
+            change = jax.tree.map(lambda g, r: r * g, gradient, self.rates)
+        elif self.rule == "adam":
+            u = jax.tree.map(lambda g, r: r**0.5 * g, gradient, self.rates)
+            m, v = self.memory
+            m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, u)
+            v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, v, u)
+            self.memory = [m, v]
+            left, right = 1 - 0.9**self.number, 1 - 0.999**self.number
+            change = jax.tree.map(
+                lambda m, v, r: r**0.5 * (m / left) / (jnp.sqrt(v / right) + 1e-8), m, v, self.rates
+            )
+        else:
+            speed = jax.tree.map(lambda v, g: self.rule[1] * v + g, self.memory[0], gradient)
+            self.memory[0] = speed
+            change = jax.tree.map(lambda g, r: r * g, speed, self.rates)
+        self.w = jax.tree.map(lambda w, c: w - self.step * c, self.w, change)
+
+    def run(self, steps):
+        for _ in range(steps):
+            self.one()
+        return self
+
+    def outputs(self, x=None):
+        return np.asarray(apply_network(self.net, self.w, self.x if x is None else jnp.asarray(x)))
