@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from whydeep.comparison import from_jax as from_jax
     from whydeep.comparison import from_torch as from_torch
     from whydeep.ensemble import Measurement as Measurement
+    from whydeep.ensemble import Training as Training
     from whydeep.ensemble import measure as measure
     from whydeep.ensemble import measure_kernels as measure_kernels
+    from whydeep.ensemble import train as train
     from whydeep.gaussian import critical as critical
     from whydeep.network import Activation as Activation
     from whydeep.network import Add as Add
@@ -136,6 +138,7 @@ _HOMES = {
     "Residual": "whydeep.network",
     "StableStep": "whydeep.theory",
     "SumPool": "whydeep.network",
+    "Training": "whydeep.ensemble",
     "TrainingPrediction": "whydeep.theory",
     "aggregate": "whydeep.network",
     "chain": "whydeep.network",
@@ -160,6 +163,7 @@ _HOMES = {
     "resize": "whydeep.network",
     "resnet": "whydeep.network",
     "stable_adam_curvature": "whydeep.theory",
+    "train": "whydeep.ensemble",
     "transformer": "whydeep.network",
     "write_report": "whydeep.report",
 }
@@ -209,6 +213,7 @@ __all__ = [
     "Residual",
     "StableStep",
     "SumPool",
+    "Training",
     "TrainingPrediction",
     "__version__",
     "activations",
@@ -237,6 +242,7 @@ __all__ = [
     "resize",
     "resnet",
     "stable_adam_curvature",
+    "train",
     "transformer",
     "write_report",
 ]

@@ -13,3 +13,5 @@ from whydeep.ensemble._measurement import Density as Density
 from whydeep.ensemble._measurement import Measurement as Measurement
 from whydeep.ensemble._samples import KernelSamples as KernelSamples
 from whydeep.ensemble._torch import measure_torch_kernels as measure_torch_kernels
+from whydeep.ensemble.training import Training as Training
+from whydeep.ensemble.training import train as train
