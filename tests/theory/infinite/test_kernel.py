@@ -172,6 +172,15 @@ def test_tiles_change_nothing():
     assert np.allclose(other.ntk, whole.ntk[:3, 3:], rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["max pooling", "activation after dropout"])
+def test_kernels_from_draws_are_symmetric(name):
+    net, x = NETWORKS[name]
+    for tile in (None, 1):
+        found = kernel(net, x, draws=64, tile=tile)
+        np.testing.assert_array_equal(found.nngp, found.nngp.T)
+        np.testing.assert_array_equal(found.ntk, found.ntk.T)
+
+
 def test_layers_are_those_of_predict():
     net = wd.mlp(3, 16, "gelu", weight_var=1.4, bias_var=0.1)
     predicted = wd.predict(net, VECTORS, order=0)

@@ -90,7 +90,7 @@ def propagate(
                 for number, node in enumerate(weighted if every else (), start=1):
                     step = steps.step_of_node[node]
                     out[number] = _at_equal_positions(steps, run, step, ntk=ntk)
-                whole.put(rows, columns, out, mirror=x2 is None and rows != columns)
+                whole.put(rows, columns, out, mirror=x2 is None)
                 whole.error = max(whole.error, run.error)
                 advance()
             results.append(whole)
@@ -146,12 +146,17 @@ class _Whole:
                 ]
             for array, value in zip(self.arrays[number], wanted, strict=True):
                 block = np.asarray(value)
-                array[rows, columns] = block
-                if mirror:
-                    # Positions of both inputs change places too, where both are there.
-                    half = (block.ndim - 2) // 2 if number == 0 else 0
-                    inner = list(range(2, block.ndim))
-                    array[columns, rows] = block.transpose(1, 0, *inner[half:], *inner[:half])
+                if not mirror:
+                    array[rows, columns] = block
+                    continue
+                # Positions of both inputs change places too, where both are there.
+                half = (block.ndim - 2) // 2 if number == 0 else 0
+                inner = list(range(2, block.ndim))
+                turned = block.transpose(1, 0, *inner[half:], *inner[:half])
+                if rows == columns:  # draws for (a, b) are others than for (b, a)
+                    array[rows, columns] = (block + turned) / 2
+                else:
+                    array[rows, columns], array[columns, rows] = block, turned
 
 
 def _gathered(results: list[_Whole], *, ntk: bool) -> Found:
