@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from whydeep.comparison import from_torch as from_torch
     from whydeep.ensemble import Measurement as Measurement
     from whydeep.ensemble import Training as Training
+    from whydeep.ensemble import linearize as linearize
     from whydeep.ensemble import measure as measure
     from whydeep.ensemble import measure_kernels as measure_kernels
+    from whydeep.ensemble import tangent_kernel as tangent_kernel
+    from whydeep.ensemble import tangent_operator as tangent_operator
+    from whydeep.ensemble import taylor_expand as taylor_expand
     from whydeep.ensemble import train as train
     from whydeep.gaussian import critical as critical
     from whydeep.network import Activation as Activation
@@ -154,6 +158,7 @@ _HOMES = {
     "kernel_spectrum": "whydeep.theory",
     "largest_stable_step": "whydeep.theory",
     "learning_curve": "whydeep.theory",
+    "linearize": "whydeep.ensemble",
     "measure": "whydeep.ensemble",
     "measure_kernels": "whydeep.ensemble",
     "mlp": "whydeep.network",
@@ -163,6 +168,9 @@ _HOMES = {
     "resize": "whydeep.network",
     "resnet": "whydeep.network",
     "stable_adam_curvature": "whydeep.theory",
+    "tangent_kernel": "whydeep.ensemble",
+    "tangent_operator": "whydeep.ensemble",
+    "taylor_expand": "whydeep.ensemble",
     "train": "whydeep.ensemble",
     "transformer": "whydeep.network",
     "write_report": "whydeep.report",
@@ -233,6 +241,7 @@ __all__ = [
     "kernel_spectrum",
     "largest_stable_step",
     "learning_curve",
+    "linearize",
     "measure",
     "measure_kernels",
     "mlp",
@@ -242,6 +251,9 @@ __all__ = [
     "resize",
     "resnet",
     "stable_adam_curvature",
+    "tangent_kernel",
+    "tangent_operator",
+    "taylor_expand",
     "train",
     "transformer",
     "write_report",
