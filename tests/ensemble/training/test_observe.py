@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import whydeep.network as nw
-from tests.ensemble.training.support import Plain, parameters_at_start, squared
+from tests.ensemble.training.support import Plain, outputs_of, parameters_at_start, squared
 from whydeep.ensemble import apply_network, learning_rates
 from whydeep.ensemble.training import OBSERVABLES, train
 from whydeep.ensemble.training._lanczos import spectral_norm
@@ -89,7 +89,7 @@ def test_movement_is_that_of_weights_and_preactivations(trained, ends):
 
 def test_losses_are_sums_over_examples(trained, ends):
     with jax.enable_x64(True):
-        f, f_test = (np.asarray(apply_network(NET, ends[1], x)) for x in (X, X_TEST))
+        f, f_test = (np.asarray(outputs_of(NET, ends[1], x)) for x in (X, X_TEST))
     found = [float(trained.draws_of(name)[1, -1]) for name in ("loss", "test_loss")]
     expected = [0.5 * np.sum((f - Y) ** 2), 0.5 * np.sum((f_test - Y_TEST) ** 2)]
     np.testing.assert_allclose(found, expected, **CLOSE)
@@ -101,7 +101,9 @@ def test_kernels_are_those_of_the_jacobian_and_of_preactivations(trained, ends):
         kernels.append([z @ z.T / z.shape[1] for z in preactivations(parameters)])
         with jax.enable_x64(True):
             output, u = scaled_output(parameters)
-            jacobian = np.asarray(jax.jacrev(output)(u, X))  # (inputs, outputs, parameters)
+            jacobian = np.asarray(
+                jax.jit(jax.jacrev(output))(u, X)
+            )  # (inputs, outputs, parameters)
         tangents.append(np.einsum("acp,bcp->ab", jacobian, jacobian) / 2)
     np.testing.assert_allclose(trained.draws_of("kernel")[1], kernels, **CLOSE)
     np.testing.assert_allclose(trained.draws_of("ntk")[1], tangents, **CLOSE)
@@ -114,9 +116,10 @@ def test_kernels_are_those_of_the_jacobian_and_of_preactivations(trained, ends):
 def test_the_hessian_is_the_dense_one(trained, ends):
     with jax.enable_x64(True):
         output, u = scaled_output(ends[1])
-        update = np.asarray(jax.grad(lambda u: squared(output(u, X), Y))(u))
+        update = np.asarray(jax.jit(jax.grad(lambda u: squared(output(u, X), Y)))(u))
+        hessian = jax.jit(jax.hessian(lambda u, x: output(u, x[None])[0, 0]))
         for row in range(2):
-            dense = np.asarray(jax.hessian(lambda u, row=row: output(u, X[row : row + 1])[0, 0])(u))
+            dense = np.asarray(hessian(u, X[row]))
             norm = np.abs(np.linalg.eigvalsh(dense)).max()
             along = abs(update @ dense @ update) / (update @ update)
             residual = float(trained.draws_of("hessian_residual")[1, -1, row])
