@@ -16,7 +16,7 @@ X, Y = RANDOM.normal(size=(6, 3)), RANDOM.normal(size=6)
 NET = nw.mlp(1, 5, "tanh")
 OPTIONS = {
     "draws": 5, "seed": 3, "steps": 12, "step": 0.05, "batch": 2, "optimizer": "adam",
-    "observables": ("outputs", "ntk_change"), "costly_draws": 2,
+    "observables": ("outputs", "ntk_change"), "costly_draws": 2, "record": [1, 2, 10],
 }  # fmt: skip
 
 
@@ -33,20 +33,22 @@ class Interrupted(Exception):  # noqa: N818 -- stands for a killed process
 @pytest.mark.parametrize("files", [1, 2, 7, 20])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, files):
     whole = train(NET, X, Y, **OPTIONS)
-    monkeypatch.setattr(runs, "_SECONDS_BETWEEN_FILES", 0.0)  # a file at every recorded step
+    monkeypatch.setattr(runs, "_SECONDS_BETWEEN_FILES", 0.0)  # a file after every call
+    monkeypatch.setattr(runs, "_FIRST_STEPS", 3)
     written = []
     save = Checkpoint.save
 
     def failing(self, block, saved):
         if len(written) == files:
             raise Interrupted
-        written.append(block)
+        written.append(saved.done)
         save(self, block, saved)
 
     monkeypatch.setattr(Checkpoint, "save", failing)
     with pytest.raises(Interrupted):
         train(NET, X, Y, **OPTIONS, checkpoint=tmp_path, threads=2)
     assert len(written) == files
+    assert files < 7 or not set(written) <= {0, 1, 2, 10, 12}  # in the middle, too
     monkeypatch.setattr(Checkpoint, "save", save)
     same(train(NET, X, Y, **OPTIONS, checkpoint=tmp_path), whole)
 
@@ -58,13 +60,13 @@ def test_what_is_kept_is_not_trained_again(tmp_path, monkeypatch):
 
 
 def test_more_steps_and_more_networks_continue_a_run(tmp_path):
-    train(NET, X, Y, **OPTIONS | {"steps": 5, "draws": 2}, checkpoint=tmp_path)
-    longer = OPTIONS | {"steps": 12, "draws": 5}
+    train(NET, X, Y, **OPTIONS | {"steps": 5, "draws": 2, "record": [1, 2]}, checkpoint=tmp_path)
+    longer = OPTIONS | {"record": [1, 2, 5, 10]}
     same(train(NET, X, Y, **longer, checkpoint=tmp_path), train(NET, X, Y, **longer))
-    shorter = OPTIONS | {"steps": 6, "draws": 3}
+    shorter = OPTIONS | {"steps": 10, "draws": 3, "record": [1, 5]}
     same(train(NET, X, Y, **shorter, checkpoint=tmp_path), train(NET, X, Y, **shorter))
     with pytest.raises(InputError, match="not recorded at these steps"):
-        train(NET, X, Y, **OPTIONS | {"steps": 7}, checkpoint=tmp_path)
+        train(NET, X, Y, **OPTIONS | {"record": [7]}, checkpoint=tmp_path)
 
 
 @pytest.mark.parametrize(

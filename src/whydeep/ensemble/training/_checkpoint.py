@@ -26,15 +26,16 @@ class Saved:
     """What a file holds of a block of networks.
 
     Args:
-        steps: (R,) at which it was recorded; the state is that after the last of them.
+        steps: (R,) at which it was recorded.
+        done: steps that are behind the state.
         state: arrays of parameters and of the optimiser.
         values: by observable, ``(lanes, R, ...)``.
     """
 
     def __init__(
-        self, steps: np.ndarray, state: list[np.ndarray], values: dict[str, np.ndarray]
+        self, steps: np.ndarray, done: int, state: list[np.ndarray], values: dict[str, np.ndarray]
     ) -> None:
-        self.steps, self.state, self.values = steps, state, values
+        self.steps, self.done, self.state, self.values = steps, done, state, values
 
     def at(self, wanted: np.ndarray) -> dict[str, np.ndarray]:
         """The values at those of the `wanted` steps that lie within what was trained.
@@ -42,17 +43,17 @@ class Saved:
         Raises:
             InputError: one of them was not recorded.
         """
-        within = wanted[wanted <= self.steps[-1]]
-        places = np.searchsorted(self.steps, within)
-        missing = within[self.steps[places] != within]
+        within = wanted[wanted <= self.done]
+        missing = within[~np.isin(within, self.steps)]
         if missing.size:
             raise InputError(
                 "The checkpoint was not recorded at these steps.",
                 received="record at " + ", ".join(map(str, missing[:5])),
                 needed="among the steps up to "
-                f"{self.steps[-1]}: " + ", ".join(map(str, self.steps[:40])),
+                f"{self.done}: " + ", ".join(map(str, self.steps[:40])),
                 suggestion="record at these steps, or another folder",
             )
+        places = np.searchsorted(self.steps, within)
         return {name: value[:, places] for name, value in self.values.items()}
 
 
@@ -113,6 +114,13 @@ class Checkpoint:
         try:
             with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = dict(file)
+            count = sum(name.startswith("state_") for name in arrays)
+            return Saved(
+                arrays["steps"],
+                int(arrays["done"]),
+                [arrays[f"state_{i}"] for i in range(count)],
+                {n.removeprefix("value_"): a for n, a in arrays.items() if n.startswith("value_")},
+            )
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(
                 "A file of the checkpoint can't be read.",
@@ -120,16 +128,10 @@ class Checkpoint:
                 cause=str(error),
                 suggestion="delete the file: its networks are trained again",
             ) from error
-        count = sum(name.startswith("state_") for name in arrays)
-        return Saved(
-            arrays["steps"],
-            [arrays[f"state_{i}"] for i in range(count)],
-            {n.removeprefix("value_"): a for n, a in arrays.items() if n.startswith("value_")},
-        )
 
     def save(self, block: int, saved: Saved) -> None:
         """Keep a block of networks."""
-        arrays = {"steps": saved.steps}
+        arrays = {"steps": saved.steps, "done": np.array(saved.done)}
         arrays |= {f"state_{i}": a for i, a in enumerate(saved.state)}
         arrays |= {f"value_{name}": a for name, a in saved.values.items()}
         _publish(self._path(block), lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]

@@ -26,6 +26,8 @@ from whydeep.progress import progress_bar
 __all__ = ["Plan", "run_blocks", "usable_cores"]
 
 _SECONDS_BETWEEN_FILES = 10.0
+_SECONDS_A_CALL = 1.0
+_FIRST_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,13 @@ def usable_cores() -> int:
 def run_blocks(plan: Plan, kept: Checkpoint | None, threads: int) -> dict[str, np.ndarray]:
     """All observables of all networks, ``(draws, R, ...)``: fewer draws of costly ones."""
     wide = plan.task.dtype == "float64"
-    stop = threading.Event()
+    stop, pace = threading.Event(), _Pace()
     title = f"training {plan.draws} networks"
     with progress_bar(title, plan.blocks * len(plan.steps)) as advance:
 
         def one(block: int) -> dict[str, np.ndarray]:
             with jax.enable_x64(wide):  # a setting of each thread
-                return _Block(plan, kept, block, stop, advance).run()
+                return _Block(plan, kept, block, stop, advance, pace).run()
 
         with ThreadPoolExecutor(min(threads, plan.blocks)) as pool:
             futures = [pool.submit(one, block) for block in range(plan.blocks)]
@@ -110,15 +112,29 @@ class _Stopped(Exception):  # noqa: N818 -- no error: another thread met one
     """Training was interrupted elsewhere."""
 
 
+class _Pace:
+    """How many steps take about a second, for all threads."""
+
+    def __init__(self) -> None:
+        self.steps = _FIRST_STEPS
+
+    def learn(self, steps: int, seconds: float) -> None:
+        """From one call: four times as many steps at most, and half as many."""
+        if steps == self.steps and seconds < _SECONDS_A_CALL / 4:
+            self.steps = 4 * steps
+        elif seconds > 2 * _SECONDS_A_CALL:
+            self.steps = max(1, steps // 2)
+
+
 class _Block:
     """One block of networks on its way through training."""
 
     def __init__(
         self, plan: Plan, kept: Checkpoint | None, block: int, stop: threading.Event,
-        advance: Callable[[], None],
+        advance: Callable[[], None], pace: _Pace,
     ) -> None:  # fmt: skip
         self.plan, self.kept, self.block = plan, kept, block
-        self.stop, self.progress = stop, advance
+        self.stop, self.progress, self.pace = stop, advance, pace
         task = plan.task
         names = plan.names + (plan.costly if plan.is_costly(block) else ())
         self.steps = compiled_steps(task)
@@ -133,46 +149,61 @@ class _Block:
         """Train to the end; observables (lanes, R, ...)."""
         if self.stop.is_set():
             raise _Stopped
-        initial = self.steps.draw(self.words, self.indices)
-        state = self.steps.start(initial)
-        tree = jax.tree.structure(state)
         wanted = self.plan.steps
-        saved = self.kept.load(self.block) if self.kept else None
-        rows: list[dict[str, Any]] = []
-        done = 0
-        reached = np.zeros(0, dtype=np.int64)
-        if saved is not None:
-            past = saved.at(wanted)
-            reached = wanted[wanted <= saved.steps[-1]]
-            rows = [{n: v[:, r] for n, v in past.items()} for r in range(len(reached))]
-            done = int(saved.steps[-1])
-            state = jax.tree.unflatten(tree, [jnp.asarray(a) for a in saved.state])
-        for _ in reached:
+        self._begin()
+        for number in range(len(self.rows), len(wanted)):
+            while self.done < wanted[number]:
+                self._advance(int(wanted[number]))
+                if self.done < wanted[number]:  # else it is recorded first
+                    self._keep(late=True)
+            found = self.observe(self.state[0], self.initial, self.words, self.indices, self.data)
+            self.rows.append({name: np.asarray(value) for name, value in found.items()})
             self.progress()
-        last_kept = time.monotonic()
-        for number in range(len(reached), len(wanted)):
-            until = int(wanted[number])
-            if until > done:
-                state = self._advance(state, done, until)
-                done = until
-            found = self.observe(state[0], initial, self.words, self.indices, self.data)
-            rows.append({name: np.asarray(value) for name, value in found.items()})
-            self.progress()
-            over = number + 1 == len(wanted)
-            late = time.monotonic() - last_kept > _SECONDS_BETWEEN_FILES
-            if self.kept and (over or late or self.stop.is_set()):
-                leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-                self.kept.save(self.block, Saved(wanted[: number + 1], leaves, _stacked(rows)))
-                last_kept = time.monotonic()
-            if self.stop.is_set():
-                raise _Stopped
-        return _stacked(rows)
+            self._keep(late=number + 1 < len(wanted))
+        return _stacked(self.rows)
 
-    def _advance(self, state: Any, first: int, last: int) -> Any:
-        return self.steps.advance(
-            state, self.words, self.indices, np.int32(first), np.int32(last), self.step,
-            self.data.x, self.data.y,
+    def _begin(self) -> None:
+        """Draw the networks, and take up what is kept of them."""
+        self.initial = self.steps.draw(self.words, self.indices)
+        self.state = self.steps.start(self.initial)
+        self.done, self.rows = 0, []
+        saved = self.kept.load(self.block) if self.kept else None
+        if saved is not None:
+            wanted = self.plan.steps
+            past = saved.at(wanted)
+            count = int((wanted <= saved.done).sum())
+            self.rows = [{n: v[:, r] for n, v in past.items()} for r in range(count)]
+            self.done = saved.done
+            tree = jax.tree.structure(self.state)
+            self.state = jax.tree.unflatten(tree, [jnp.asarray(a) for a in saved.state])
+        for _ in self.rows:
+            self.progress()
+        self.last_kept = time.monotonic()
+
+    def _advance(self, until: int) -> None:
+        """Some steps, of about a second: where they are cut changes no number."""
+        last = min(until, self.done + self.pace.steps)
+        begin = time.monotonic()
+        self.state = jax.block_until_ready(
+            self.steps.advance(
+                self.state, self.words, self.indices, np.int32(self.done), np.int32(last),
+                self.step, self.data.x, self.data.y,
+            )
         )  # fmt: skip
+        self.pace.learn(last - self.done, time.monotonic() - begin)
+        self.done = last
+
+    def _keep(self, *, late: bool) -> None:
+        """Keep the block in its file, if it is time (`late`: only then), and stop if told to."""
+        stop = self.stop.is_set()
+        due = time.monotonic() - self.last_kept > _SECONDS_BETWEEN_FILES
+        if self.kept and self.rows and (stop or due or not late):
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state)]
+            steps = self.plan.steps[: len(self.rows)]
+            self.kept.save(self.block, Saved(steps, self.done, leaves, _stacked(self.rows)))
+            self.last_kept = time.monotonic()
+        if stop:
+            raise _Stopped
 
 
 def _stacked(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
