@@ -166,7 +166,7 @@ def test_classes_of_one_output_lie_on_the_sides_of_the_middle():
 def test_outputs_with_positions_have_labels():
     net = nw.chain(nw.Conv(2, (3, 3)))
     x = RANDOM.normal(size=(2, 4, 4, 1))
-    trained = train(net, x, np.zeros((2, 4, 4, 2)), draws=2, steps=2)
+    trained = train(net, x, np.zeros((2, 4, 4, 2)), draws=2, steps=2, observables="outputs")
     assert trained["outputs"].dims == ("step", "input_1", "position_1", "position_2", "neuron")
 
 

@@ -191,7 +191,7 @@ def test_optax_takes_the_same_steps(name):
 def test_outputs_at_the_start_have_the_mean_and_covariance_of_their_law():
     """A linear layer at t = 0: mean 0, covariance C_b + C_W x x' / n_0; error rate 1e-5 in all."""
     net = nw.chain(nw.Dense(1, 1.3, 0.4))
-    trained = train(net, X[:3], Y[:3, :1], draws=2000, steps=1, step=1e-6, record=1)
+    trained = train(net, X[:3], Y[:3, :1], draws=2000, steps=1, step=1e-6, observables="outputs")
     z = (trained["outputs"] / trained.stderr["outputs"])[0]
     bound = stats.norm.isf(1e-5 / (3 + 6) / 2)
     assert np.abs(z).max() < bound
@@ -220,18 +220,22 @@ def test_images_and_tokens_are_trained_too():
         nw.Conv(4, (3, 3), weight_var=2.0), nw.Activation("relu"), nw.GlobalAvgPool(), nw.Dense(3)
     )
     x = RANDOM.normal(size=(4, 5, 5, 2))
-    trained = train(image, x, [0, 1, 2, 0], draws=2, steps=20, step=0.1, loss="cross-entropy")
+    names = ("loss", "weight_movement")
+    trained = train(
+        image, x, [0, 1, 2, 0], draws=2, steps=20, step=0.1, loss="cross-entropy",
+        observables=names,
+    )  # fmt: skip
     assert np.all(trained.samples["loss"][:, -1] < trained.samples["loss"][:, 0])
     assert trained["weight_movement"].sizes["layer"] == 2
     words = nw.chain(nw.Embedding(7, 4), nw.GlobalAvgPool(), nw.Dense(1))
     tokens = np.array([[0, 1, 2], [3, 4, 5], [6, 6, 0]])
-    trained = train(words, tokens, [1.0, -1.0, 0.5], draws=2, steps=200)
+    trained = train(words, tokens, [1.0, -1.0, 0.5], draws=2, steps=200, observables=names)
     assert np.all(trained.samples["loss"][:, -1] < 0.05 * trained.samples["loss"][:, 0])
 
 
 def test_parameters_without_a_learning_rate_stay():
     net = nw.chain(nw.Dense(4, 1.0, weight_lr=0.0), nw.Activation("tanh"), nw.Dense(1))
-    trained = train(net, X, Y[:, 0], draws=2, steps=10, step=0.1)
+    trained = quick(net, X, Y[:, 0], draws=2, steps=10, step=0.1, observables=("weight_movement",))
     moved = trained["weight_movement"][-1]
     assert moved[0] == 0
     assert moved[1] > 0
