@@ -115,8 +115,8 @@ class InfiniteWidth(BaseEstimator):
             InputError: K + noise I is singular.
 
         Accuracy: of the gradient 1e-8, relative to its largest entry, where K + noise I is well
-        conditioned. Cost: without theta, what `fit` has computed is used; the gradient is compiled
-        once and costs about ten kernels.
+        conditioned. Cost: without theta, what `fit` has computed is used. The gradient is compiled
+        once for a network, about a second a layer, and then costs about ten kernels.
 
         Source: Rasmussen and Williams 2006, Eqs. 2.30 and 5.9.
         """
