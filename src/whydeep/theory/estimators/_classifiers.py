@@ -112,7 +112,7 @@ class NNGPClassifier(_Classifier):
     posterior mean is predicted. `predict_proba` is the posterior probability that a class's output
     is the largest. Inference, not training: see `NTKClassifier` for that.
 
-    The parameters are those of `NNGPRegressor`; "split" chooses by accuracy.
+    The parameters are those of `NNGPRegressor` without `normalize_y`; "split" chooses by accuracy.
 
     Raises:
         InputError: as in `fit`.

@@ -6,8 +6,8 @@ K_XX + noise I,
     mean = K_TX A^-1 y                  covariance = K_TT - K_TX A^-1 K_XT
 
 `TrainedEnsemble`: networks drawn at random and then trained by gradient flow to t = infinity on
-|f(X) - y|^2 + noise |theta - theta_0|^2 (distances in the metric of the learning rates). With A =
-Theta_XX + noise I and B = A^-1 Theta_XT,
+|f(X) - y|^2 + noise sum (theta - theta_0)^2 / learning rate. With A = Theta_XX + noise I and B =
+A^-1 Theta_XT,
 
     mean = B^T y                        covariance = K_TT + B^T K_XX B - B^T K_XT - K_TX B
 

@@ -167,9 +167,9 @@ class NTKRegressor(_Regressor):
         weight_var: as in `NNGPRegressor`.
         bias_var: as in `NNGPRegressor`.
         noise: weight of a pull towards the initial weights: training minimises |f(X) - y|^2 +
-            noise |theta - theta_0|^2, each parameter's distance divided by its learning rate. 0:
-            none, and training goes on to t = infinity: exact on the training set, without any
-            scatter there; directions that a singular Theta does not reach never move.
+            noise sum (theta - theta_0)^2 / learning rate. 0: none, and training goes on to t =
+            infinity: exact on the training set, without any scatter there; directions that a
+            singular Theta does not reach never move.
         normalize_y: as in `NNGPRegressor`.
         input_shape: as in `NNGPRegressor`.
         search: as in `NNGPRegressor`; the marginal likelihood is that of a Gaussian process with
