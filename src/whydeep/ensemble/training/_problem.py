@@ -49,6 +49,7 @@ class Targets:
 def read_loss(loss: Any) -> Loss:
     """A loss from its name or from a function."""
     if isinstance(loss, str):
+        loss = loss.replace("_", "-")  # both spellings are in use
         if loss not in _LOSSES:
             raise InputError(
                 "There is no loss of this name.",

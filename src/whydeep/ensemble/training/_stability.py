@@ -16,10 +16,12 @@ from whydeep.ensemble.training._observe import Data
 from whydeep.ensemble.training._optimiser import SGD
 from whydeep.ensemble.training._steps import Task, compiled_steps, draw_key
 
-__all__ = ["curvature_at_start", "stable_step", "warn_of_divergence"]
+__all__ = ["MOST_GROWTH", "curvature_at_start", "stable_step", "warn_of_divergence"]
 
 _NETWORKS = 4
 _START = 8
+MOST_GROWTH = 1.001
+"""Of the training loss: what is more than rounding is told."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -71,7 +73,7 @@ def warn_of_divergence(
             "(trained.finite() leaves them out)"
         )
     else:
-        grown = losses[:, -1] > losses[:, 0]
+        grown = losses[:, -1] > MOST_GROWTH * losses[:, 0]
         said = (
             f"{int(grown.sum())} of {len(losses)} networks end with a larger training loss than "
             "they began with"

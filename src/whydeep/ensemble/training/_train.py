@@ -30,6 +30,7 @@ from whydeep.ensemble.training._optimiser import Optimiser, read_optimiser
 from whydeep.ensemble.training._problem import check_loss, read_loss, read_targets
 from whydeep.ensemble.training._run import Plan, run_blocks, usable_cores
 from whydeep.ensemble.training._stability import (
+    MOST_GROWTH,
     curvature_at_start,
     stable_step,
     warn_of_divergence,
@@ -150,10 +151,10 @@ def train(
     )
     recorded = read_record(record, steps)
     batch = read_batch(batch, len(points))
-    costly_draws, hessian_inputs = min(costly_draws, draws), min(hessian_inputs, len(points))
+    hessian_inputs = min(hessian_inputs, len(points))
     numbers = (len(recorded), layers, shape.count * shape.channels)
     count = parameter_count(network, points.shape[1:])
-    check_memory(names, costly, data, numbers, draws, costly_draws, count)
+    check_memory(names, costly, data, numbers, draws, min(costly_draws, draws), count)
     lanes = side_by_side(network, points.shape, dtype)
     task = Task(network, points.shape[1:], of_example, rule, batch, dtype, lanes)
     words = np.array([seed >> 32, seed & 0xFFFFFFFF], dtype=np.uint32)
@@ -166,7 +167,7 @@ def train(
     cores = usable_cores() if threads is None else check_whole("threads", threads)
     values = run_blocks(plan, kept, cores if jax.default_backend() == "cpu" else 1)
     stable = None
-    if not np.all(values["loss"][:, -1] <= values["loss"][:, 0]):
+    if not np.all(values["loss"][:, -1] <= MOST_GROWTH * values["loss"][:, 0]):
         if rule.margin is not None:
             curvature = curvature or curvature_at_start(task, data, words, draws)
             stable = stable_step(task, curvature)
