@@ -10,7 +10,7 @@ from typing import Any
 from whydeep.comparison import Outcome
 from whydeep.report import provenance
 
-__all__ = ["document"]
+__all__ = ["document", "finite"]
 
 
 def document(outcome: Outcome, inputs: str, command: str, written: Path | None, status: int) -> str:
@@ -54,14 +54,15 @@ def document(outcome: Outcome, inputs: str, command: str, written: Path | None, 
         "seconds": outcome.seconds,
         "report": None if written is None else str(written),
     }
-    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same, with None for numbers that JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -27,9 +27,10 @@ EPILOG = (
 STATUS = {"agrees": 0, "disagrees": 1, "not resolved": 3}
 
 _WIDTH_PER_DEPTH = 16
+_TRAINED_WIDTH = 64
 _INPUTS = 4
 # Of whydeep.comparison, repeated here so that `--help` need not import it; a test holds them equal.
-_DRAWS, _NTK_DRAWS = 60_000, 4_000
+_DRAWS, _NTK_DRAWS, _TRAINED = 60_000, 4_000, 8_192
 
 _NETWORK, _INPUT, _MEASURE, _OUTPUT = "Network", "Inputs", "Measurement", "Output"
 
@@ -42,13 +43,18 @@ def verify(
             rich_help_panel=_NETWORK,
         ),
     ] = "tanh",
-    depth: Annotated[int, typer.Option(help="Hidden layers.", rich_help_panel=_NETWORK)] = 8,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            help="Hidden layers.", show_default="8; 2 with --training", rich_help_panel=_NETWORK
+        ),
+    ] = None,
     width: Annotated[
         str | None,
         typer.Option(
             help="Neurons of the narrowest rung: one number, or one a hidden layer, separated by "
             "commas.",
-            show_default="16 x depth",
+            show_default="16 x depth; 64 with --training",
             rich_help_panel=_NETWORK,
         ),
     ] = None,
@@ -106,7 +112,23 @@ def verify(
             rich_help_panel=_INPUT,
         ),
     ] = False,
-    draws: Annotated[int, typer.Option(help="Networks drawn.", rich_help_panel=_MEASURE)] = _DRAWS,
+    training: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--training",
+            help="Train the networks, and compare training with its prediction. Prints a table; "
+            "of the options below it takes --draws, --seed and --alpha.",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = False,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            help="Networks drawn.",
+            show_default=f"{_DRAWS}; {_TRAINED} a width with --training",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = None,
     ntk_draws: Annotated[
         int, typer.Option(help="Networks drawn for tangent kernels.", rich_help_panel=_MEASURE)
     ] = _NTK_DRAWS,
@@ -168,7 +190,12 @@ def verify(
     Measures at a ladder of widths n, 2n, 4n, prints a table with a verdict for every observable,
     and writes a report with figures that opens offline.
     """
+    depth = (2 if training else 8) if depth is None else depth
+    draws = (_TRAINED if training else _DRAWS) if draws is None else draws
+    width = str(_TRAINED_WIDTH) if training and width is None else width
     given = dict(locals())
+    if training:
+        raise typer.Exit(_train(given))
     with refusals(as_json=as_json):
         if not no_report:
             check_writable(out, "--out")
@@ -196,6 +223,23 @@ def verify(
         written = None if no_report else out
         _show(outcome, described, command, written, as_json=as_json, all_layers=all_layers)
     raise typer.Exit(STATUS[outcome.comparison.verdict])
+
+
+def _train(given: dict[str, Any]) -> int:
+    """The exit status of `--training`."""
+    with refusals(as_json=given["as_json"]):
+        from whydeep.cli._training import show_training, training_outcome
+
+        network = _network(given)
+        n = _INPUTS if given["n"] is None else given["n"]
+        outcome = training_outcome(
+            network, given["data"], n, scale=not given["no_scale"], draws=given["draws"],
+            seed=given["seed"], alpha=given["alpha"],
+        )  # fmt: skip
+        status = STATUS[outcome.verdict]
+        about = f"{network}, trained on {n} of {given['data']}"
+        show_training(outcome, about, status, as_json=given["as_json"])
+    return status
 
 
 def _network(given: dict[str, Any]) -> Network:

@@ -1,0 +1,113 @@
+"""`whydeep verify --training`: predict training, train ensembles, compare."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from whydeep.cli._document import finite
+
+if TYPE_CHECKING:
+    from whydeep.comparison.training import TrainingOutcome, TrainingRow
+    from whydeep.network import Network
+
+__all__ = ["show_training", "training_outcome"]
+
+_TEST_INPUTS = 2
+_STYLES = {"agrees": "green", "disagrees": "bold red", "not resolved": "yellow", "reported": "dim"}
+_WIDE = 200
+
+
+def training_outcome(
+    network: Network, data: str, n: int, *, scale: bool, draws: int, seed: int, alpha: float
+) -> TrainingOutcome:
+    """Train on n inputs, watch two more; targets are labels of mean 0 and variance 1."""
+    import numpy as np
+
+    from whydeep.comparison.training import TrainingPlan, verify_training
+    from whydeep.data import load
+    from whydeep.errors import InputError
+
+    x, y = load(data, n=n + _TEST_INPUTS, scale=scale)
+    if y is None or np.ndim(y) != 1:
+        raise InputError(
+            "Training is verified on one target an input.",
+            received=f"{data}, " + ("without labels" if y is None else f"labels {np.shape(y)}"),
+            needed="a data set with one label a row",
+            suggestion="--data digits, or a file with a column of labels",
+        )
+    targets = np.asarray(y, dtype=np.float64)[:n]
+    spread = targets.std()
+    if spread == 0:
+        raise InputError("All targets are equal.", received=f"the first {n} labels of {data}")
+    plan = TrainingPlan(draws=draws, costly_draws=max(draws // 8, 64), seed=seed)
+    targets = (targets - targets.mean()) / spread
+    return verify_training(network, x[:n], targets, x[n:], plan, alpha=alpha)
+
+
+def show_training(outcome: TrainingOutcome, about: str, status: int, *, as_json: bool) -> None:
+    """Print the table, or one JSON document."""
+    if as_json:
+        content = {"exit_status": status, "about": about, **outcome.as_dict()}
+        typer.echo(json.dumps(finite(content), indent=2, allow_nan=False))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
+    widths = " → ".join(map(str, outcome.widths))
+    console.print(escape(f"{about}\nwidth {widths}, {outcome.plan.draws:,} networks each, seed "
+                         f"{outcome.plan.seed}"), style="dim", highlight=False)  # fmt: skip
+    console.print()
+    console.print(_rows(outcome))
+    console.print()
+    console.print(_catapults(outcome))
+    console.print()
+    style = _STYLES[outcome.verdict]
+    tests = sum(row.tests for row in outcome.rows if row.predicted is not None)
+    console.print(f"[{style}]{outcome.verdict}[/]: {outcome.reason}.", highlight=False)
+    console.print(
+        f"[dim]{tests} tests share a false-alarm rate of {outcome.alpha:.2g}; "
+        f"{outcome.seconds:.0f} s[/]", highlight=False,
+    )  # fmt: skip
+
+
+def _rows(outcome: TrainingOutcome) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("training", "theory", "measured", "verdict"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "theory" else "left")
+    for row in outcome.rows:
+        predicted = "" if row.predicted is None else f"{row.predicted:g}"
+        verdict = f"[{_STYLES[row.verdict]}]{row.verdict}[/]"
+        table.add_row(row.claim, predicted, _number(row), verdict)
+    return table
+
+
+def _number(row: TrainingRow) -> str:
+    from whydeep.comparison import number_with_error
+
+    return number_with_error(row.measured, math.hypot(row.stderr, row.neglected))
+
+
+def _catapults(outcome: TrainingOutcome) -> Table:
+    stable = outcome.predicted.largest_stable_step.value
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="",
+        title=f"Steps around the largest stable one, {stable:.4g}: networks of width "
+        f"{outcome.widths[-1]}",
+    )  # fmt: skip
+    for name in ("step / stable", "linear model", "loss grew", "converged", "diverged",
+                 "step / stable at the end"):  # fmt: skip
+        table.add_column(name, no_wrap=True, justify="right")
+    for c in outcome.catapults:
+        end = "" if math.isnan(c.curvature) else f"{c.curvature:.2f}"
+        table.add_row(
+            f"{c.factor:g}", "diverges" if c.factor > 1 else "converges", f"{c.grew:.0%}",
+            f"{c.converged:.0%}", f"{c.diverged:.0%}", end,
+        )  # fmt: skip
+    return table

@@ -1,0 +1,345 @@
+"""Predict training, train ensembles at a ladder of widths, compare."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from whydeep.comparison._compare import check_level
+from whydeep.comparison.training._catapult import Catapult, catapult_of, growth
+from whydeep.comparison.training._rows import TrainingRow, judge, limit_row, power_row
+from whydeep.ensemble.training import Training, train
+from whydeep.errors import InputError, UnsupportedError
+from whydeep.network import Network, check_whole
+from whydeep.theory import kernel
+from whydeep.theory.training import TrainingPrediction, predict_training
+
+__all__ = ["DRAWS", "TrainingOutcome", "TrainingPlan", "verify_training"]
+
+DRAWS = 8192
+"""Networks trained by default at each width."""
+
+_STEPS = (0, 2, 8, 32)
+_WATCHED = (0, 8, 32)  # steps at which tangent kernels and Hessians are measured
+_SHARE = 0.25  # of the largest stable step: networks whose own is half of it still train
+_ABOVE = 1.3  # times the largest stable step, where growth is tested
+_FACTORS = (0.9, 1.2, 1.6, 2.0, 2.5, 3.0)
+_CATAPULT_STEPS = 300
+_BATCH = 32  # networks whose covariance is one number of the statistics
+_FORWARD = ("outputs", "test_outputs", "loss")
+_GROWTH_BATCHES = 32
+_LEFT = 0.05  # of the variance: what is left of less is carried by few networks
+_COSTLY = ("ntk", "ntk_change", "hessian_norm")
+_MOVED = ("preactivation_movement", "preactivation_movement_rms",
+          "preactivation_movement_relative")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How much is trained.
+
+    Args:
+        draws: networks at each width.
+        costly_draws: of which tangent kernels and Hessians are measured.
+        catapult_draws: networks for each step above the stable one.
+        seed: of all random numbers.
+    """
+
+    draws: int = DRAWS
+    costly_draws: int = 1024
+    catapult_draws: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole("draws", self.draws, least=16 * _BATCH)
+        check_whole("costly_draws", self.costly_draws, least=64)
+        check_whole("catapult_draws", self.catapult_draws, least=8)
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What `verify_training` found.
+
+    Args:
+        predicted: what theory says.
+        widths: at which ensembles were trained.
+        rows: claims, with verdicts.
+        catapults: what becomes of steps around the largest stable one, at the largest width.
+        alpha: the declared probability that a correct theory disagrees anywhere.
+        plan: how much was trained.
+        seconds: what everything took, compilation included.
+    """
+
+    predicted: TrainingPrediction
+    widths: tuple[int, ...]
+    rows: tuple[TrainingRow, ...]
+    catapults: tuple[Catapult, ...]
+    alpha: float
+    plan: TrainingPlan
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as plain numbers and strings (for JSON)."""
+        return {
+            "verdict": self.verdict,
+            "alpha": self.alpha,
+            "widths": list(self.widths),
+            "largest_stable_step": self.predicted.largest_stable_step.value,
+            "rows": [asdict(row) for row in self.rows],
+            "catapults": [asdict(catapult) for catapult in self.catapults],
+            "plan": asdict(self.plan),
+            "seconds": self.seconds,
+        }
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        judged = [row for row in self.rows if row.predicted is not None]
+        bad = [row for row in judged if row.verdict == self.verdict]
+        if self.verdict == "agrees":
+            return f"all {len(judged)} rows agree"
+        return f"{len(bad)} of {len(judged)} rows; the first is the {bad[0].claim}"
+
+    @property
+    def verdict(self) -> str:
+        """The worst of a row: disagrees, else not resolved, else agrees."""
+        found = {row.verdict for row in self.rows}
+        return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
+
+
+def verify_training(
+    network: Network,
+    x: Any,
+    y: Any,
+    x_test: Any,
+    plan: TrainingPlan | None = None,
+    *,
+    alpha: float = 0.05,
+) -> TrainingOutcome:
+    """Whether ensembles train as theory says: outputs, linearisation, kernels, stable steps.
+
+    Full-batch gradient descent on ``1/2 sum (f - y)^2``, step of order one ("ntk"), at widths n,
+    2n, 4n. Tested: mean and covariance of the outputs against the tangent kernel's prediction;
+    powers of the width: each network's distance from its own linearisation (-1, for smooth
+    activations) and from the evolution under the infinite-width kernel (-1/2), the change of its
+    tangent kernel (-1), the movement of the last hidden layer as a vector (0) and a neuron
+    (-1/2), the spectral norm of the output's Hessian (-1/2, up to a logarithm), the Hessian along
+    the gradient (-1); and the first step of the top mode above the largest stable step. What
+    becomes of larger steps is reported.
+
+    Args:
+        network: `whydeep.mlp` with one output, "ntk", at the narrowest width.
+        x: (N, n_0) training inputs.
+        y: (N,) targets.
+        x_test: (M, n_0).
+        plan: how much to train.
+        alpha: probability that a correct theory disagrees anywhere in the table.
+
+    Raises:
+        InputError: bad inputs or numbers.
+        UnsupportedError: another parameterization or kind of network.
+
+    Cost: about a minute and a half of two cores by default, three quarters for tangent kernels
+    and Hessians.
+
+    Source: Jacot, Gabriel and Hongler 2018; Lee et al. 2019; Liu, Zhu and Belkin 2020 for the
+    Hessian's norm; Lewkowycz et al. 2020 for the catapult. Along the gradient the Hessian is the
+    dNTK (Roberts, Yaida and Hanin 2022, Section 11.4): a sum of n terms of size n^(-3/2) with
+    random signs.
+    """
+    begin = time.perf_counter()
+    plan = plan or TrainingPlan()
+    check_level(alpha, 0.25)
+    _check(network)
+    inputs, targets = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    first = predict_training(network, inputs, targets, x_test, times=[0.0])
+    stable = first.largest_stable_step.value
+    step = _SHARE * stable
+    predicted = predict_training(
+        network, inputs, targets, x_test, times=[step * k for k in _STEPS], step=step
+    )
+    rungs = [network.scaled(k, inputs.shape[1]) for k in (1, 2, 4)]
+    rows: list[TrainingRow] = []
+    many, few, along = [], [], []
+    for k, rung in enumerate(rungs):  # widths have networks of their own
+        own, steps = plan.seed + k, _STEPS[-1]
+        many.append(train(
+            rung, inputs, targets, x_test, draws=plan.draws, seed=own, steps=steps, step=step,
+            record=_STEPS, observables=_FORWARD,
+        ))  # fmt: skip
+        few.append(train(
+            rung, inputs, targets, draws=plan.costly_draws, costly_draws=plan.costly_draws,
+            seed=own, steps=steps, step=step, record=_WATCHED,
+            observables=("outputs", "loss", *_COSTLY, *_MOVED),
+        ))  # fmt: skip
+        at_start = train(
+            rung, inputs, targets, draws=2 * plan.draws, costly_draws=2 * plan.draws, seed=own,
+            steps=1, step=step, record=(0,), observables=("loss", "hessian_along_update"),
+        )  # fmt: skip
+        along.append(at_start.samples["hessian_along_update"][:, 0, 0].astype(np.float64))
+    rows += _outputs(many, predicted) + _powers(few, along, targets, network, inputs)
+    rows.append(_top_mode(rungs, inputs, targets, stable, plan))
+    catapults = tuple(
+        catapult_of(
+            _quietly(rungs[-1], inputs, targets, factor * stable, (0, 3, _CATAPULT_STEPS),
+                     plan.catapult_draws, plan.seed), factor)
+        for factor in _FACTORS
+    )  # fmt: skip
+    return TrainingOutcome(
+        predicted, tuple(max(rung.widths) for rung in rungs), judge(rows, alpha), catapults, alpha,
+        plan, time.perf_counter() - begin,
+    )  # fmt: skip
+
+
+def _check(network: Network) -> None:
+    if not network.fully_connected or network.outputs != 1:
+        raise UnsupportedError(
+            "Training is verified for fully connected networks of one output.",
+            received=str(network),
+            suggestion="whydeep.predict_training and whydeep.train take any network",
+        )
+    if network.dense[0].parameterization != "ntk":
+        raise UnsupportedError(
+            "The powers of the width are those of the ntk parameterization.",
+            received=network.dense[0].parameterization,
+        )
+    if network.depth < 1:
+        raise InputError("Without a hidden layer there is no width.", received=str(network))
+
+
+def _outputs(trained: list[Training], predicted: TrainingPrediction) -> list[TrainingRow]:
+    """Mean and covariance of outputs on training and test inputs, at every time."""
+    rows = []
+    starts = [
+        np.concatenate([t.samples[n][:, 0, :, 0] for n in ("outputs", "test_outputs")], axis=1)
+        for t in trained
+    ]
+    for number, k in enumerate(_STEPS):
+        when = f"after {k} steps" if k else "at the start"
+        for name, side in (("outputs", "train"), ("test_outputs", "test")):
+            values = [t.samples[name][:, number, :, 0].astype(np.float64) for t in trained]
+            where = "training" if side == "train" else "test"
+            if k:
+                mean = predicted[f"{side}_mean"].values[number, :, 0]
+                calmed = [_controlled(v, z) for v, z in zip(values, starts, strict=True)]
+                rows.append(limit_row(f"mean of {where} outputs {when}", calmed, mean))
+            covariance = predicted[f"{side}_covariance"].values[number]
+            if np.trace(covariance) < _LEFT * np.trace(predicted[f"{side}_covariance"].values[0]):
+                continue
+            pairs = np.triu_indices(len(covariance))
+            batches = [_covariances(v)[:, pairs[0], pairs[1]] for v in values]
+            rows.append(
+                limit_row(f"covariance of {where} outputs {when}", batches, covariance[pairs])
+            )
+    return rows
+
+
+def _controlled(values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Values less their regression on the outputs at the start, whose mean is known to be 0.
+
+    The regression of each half is that of the other half, so that means stay unbiased.
+    """
+    out = np.empty_like(values)
+    for own, other in (
+        (slice(0, None, 2), slice(1, None, 2)),
+        (slice(1, None, 2), slice(0, None, 2)),
+    ):
+        centred = values[other] - values[other].mean(axis=0)
+        slope = np.linalg.lstsq(start[other].astype(np.float64), centred, rcond=None)[0]
+        out[own] = values[own] - start[own] @ slope
+    return out
+
+
+def _covariances(values: np.ndarray) -> np.ndarray:
+    """Unbiased covariances of batches of networks, (batches, N, N)."""
+    parts = values[: len(values) // _BATCH * _BATCH].reshape(-1, _BATCH, values.shape[1])
+    parts = parts - parts.mean(axis=1, keepdims=True)
+    return np.einsum("bda,bdc->bac", parts, parts) / (_BATCH - 1)
+
+
+def _powers(
+    trained: list[Training], along: list[np.ndarray], targets: np.ndarray, network: Network,
+    inputs: np.ndarray,
+) -> list[TrainingRow]:  # fmt: skip
+    smooth = network.activation.smooth
+    limit = np.asarray(kernel(network, inputs).ntk)
+    own, other, change, moved, rms, relative, norm = ([] for _ in range(7))
+    for t in trained:
+        kernels = t.samples["ntk"][:, 0].astype(np.float64)
+        outputs = t.samples["outputs"][: len(kernels), :, :, 0].astype(np.float64)
+        own.append(_distance(outputs, kernels, targets, t))
+        other.append(_distance(outputs, np.broadcast_to(limit, kernels.shape), targets, t))
+        change.append(t.samples["ntk_change"][:, -1].astype(np.float64))
+        hidden = [t.samples[name][:, -1, :-1].astype(np.float64) for name in _MOVED]
+        for into, value in zip((moved, rms, relative), hidden, strict=True):
+            into.append(value[:, -1])  # the last hidden layer
+        norm.append(t.samples["hessian_norm"][:, 0, 0].astype(np.float64))
+    asserted = -1.0 if smooth else None
+    # The Hessian's norm is a maximum over neurons: sqrt(log n / n), as in Liu et al. 2020.
+    return [
+        power_row("power: distance from the own linearisation", own, asserted),
+        power_row("power: distance from the infinite-width kernel's", other, -0.5),
+        power_row("power: relative change of the tangent kernel", change, asserted),
+        power_row("power: last hidden layer moves, as a vector", moved, 0.0),
+        power_row("power: last hidden layer moves, a neuron", rms, -0.5),
+        power_row("power: last hidden layer moves, relative", relative, -0.5),
+        power_row(
+            "power: norm of the output's Hessian",
+            norm,
+            -0.5 if smooth else None,
+            slack=0.5 / math.log(min(network.widths)),
+        ),
+        power_row("power: output's Hessian along the gradient", along, asserted),
+    ]
+
+
+def _distance(
+    outputs: np.ndarray, kernels: np.ndarray, targets: np.ndarray, trained: Training
+) -> np.ndarray:
+    """Root mean square over steps and inputs between outputs and those of a linear model."""
+    values, vectors = np.linalg.eigh(kernels)
+    start = np.einsum("dia,di->da", vectors, outputs[:, 0] - targets)
+    left = (1.0 - (trained.step or 0.0) * values)[:, None, :] ** trained.steps[None, :, None]
+    linear = targets + np.einsum("dia,dka->dki", vectors, left * start[:, None, :])
+    return np.sqrt(np.mean((outputs - linear) ** 2, axis=(1, 2)))
+
+
+def _top_mode(
+    rungs: list[Network], x: np.ndarray, y: np.ndarray, stable: float, plan: TrainingPlan
+) -> TrainingRow:
+    """The first step of the top mode above the stable one, over what each own kernel says."""
+    values = [
+        growth(
+            _quietly(rung, x, y, _ABOVE * stable, (0, 1), plan.costly_draws, plan.seed + k), y,
+            _GROWTH_BATCHES,
+        )
+        for k, rung in enumerate(rungs)
+    ]  # fmt: skip
+    claim = f"first growth of the top mode, at {_ABOVE:g} times the stable step"
+    return limit_row(claim, values, np.ones(1))
+
+
+def _quietly(
+    network: Network, x: np.ndarray, y: np.ndarray, step: float, record: tuple[int, ...],
+    draws: int, seed: int,
+) -> Training:  # fmt: skip
+    """Training that is meant to diverge."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return train(
+            network,
+            x,
+            y,
+            draws=draws,
+            costly_draws=draws,
+            seed=seed,
+            steps=record[-1],
+            step=step,
+            record=record,
+            observables=("outputs", "loss", "ntk"),
+        )
