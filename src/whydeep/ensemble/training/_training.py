@@ -58,7 +58,7 @@ OBSERVABLES: Mapping[str, Recorded] = {
         Recorded(
             "hessian_residual", ("input_1",), "Lanczos's |H v - theta v| / |theta|", costly=True
         ),
-        Recorded("hessian_along_update", ("input_1",), "|d H d| / d d, d = -dL/du", costly=True),
+        Recorded("hessian_along_update", ("input_1",), "|H d| / |d|, d = -dL/du", costly=True),
     )
 }
 """Everything that `train` records, by name. Layers are those with weights, 1, 2, ...; u = w /
