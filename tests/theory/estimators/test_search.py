@@ -12,6 +12,7 @@ from whydeep.theory.estimators import (
     NNGPRegressor,
     NTKClassifier,
     NTKRegressor,
+    _estimator,
     _evidence,
 )
 
@@ -135,12 +136,21 @@ def test_a_split_chooses_what_predicts_the_other_half(kind):
     assert again.search_results_ == model.search_results_
 
 
-def test_the_split_fits_one_half_and_judges_by_the_other():
-    # A target that is a function of the row number only: no half can tell the other one.
-    noise_only = RNG.normal(size=200)
-    x = RNG.normal(size=(200, 20))
-    model = NNGPRegressor(search="split", grid={"noise": [1e-6, 1e3]}).fit(x, noise_only)
-    assert model.noise_ == 1e3
+@pytest.mark.parametrize("kind", ALL)
+def test_the_split_fits_one_half_and_judges_by_the_other(kind):
+    y = targets(kind)
+    labels = LABELS if kind in (NNGPClassifier, NTKClassifier) else None
+    fits, judges = _estimator._halves(np.arange(30), labels, 15, np.random.RandomState(4))
+    assert sorted([*fits, *judges]) == list(range(30))
+    noises = [1e-3, 0.1, 3.0]
+    model = kind(search="split", grid={"noise": noises}, random_state=4).fit(X, y)
+    for result, noise in zip(model.search_results_, noises, strict=True):
+        half = kind(noise=noise).fit(X[fits], y[fits])
+        if labels is None:
+            expected = -np.mean((half.predict(X[judges]) - y[judges]) ** 2)
+        else:
+            expected = half.score(X[judges], y[judges])
+        assert np.isclose(result["score"], expected, rtol=1e-9)
 
 
 def test_networks_and_penalties_can_be_tried():
