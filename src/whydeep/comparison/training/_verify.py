@@ -128,8 +128,8 @@ def verify_training(
     powers of the width: each network's distance from its own linearisation (-1, for smooth
     activations) and from the evolution under the infinite-width kernel (-1/2), the change of its
     tangent kernel (-1), the movement of the last hidden layer as a vector (0) and a neuron
-    (-1/2), the spectral norm of the output's Hessian (-1/2, up to a logarithm), the Hessian along
-    the gradient (-1); and the first step of the top mode above the largest stable step. What
+    (-1/2), the spectral norm of the output's Hessian (-1/2, up to a logarithm), its size along
+    the gradient, |H g| / |g| (-1/2); and the first step of the top mode above the largest stable step. What
     becomes of larger steps is reported.
 
     Args:
@@ -148,9 +148,7 @@ def verify_training(
     and Hessians.
 
     Source: Jacot, Gabriel and Hongler 2018; Lee et al. 2019; Liu, Zhu and Belkin 2020 for the
-    Hessian's norm; Lewkowycz et al. 2020 for the catapult. Along the gradient the Hessian is the
-    dNTK (Roberts, Yaida and Hanin 2022, Section 11.4): a sum of n terms of size n^(-3/2) with
-    random signs.
+    Hessian's norm; Lewkowycz et al. 2020 for the catapult.
     """
     begin = time.perf_counter()
     plan = plan or TrainingPlan()
@@ -294,7 +292,7 @@ def _powers(
             -0.5 if smooth else None,
             slack=0.5 / math.log(min(network.widths)),
         ),
-        power_row("power: output's Hessian along the gradient", along, asserted),
+        power_row("power: output's Hessian along the gradient", along, -0.5 if smooth else None),
     ]
 
 
