@@ -112,7 +112,26 @@ def rematerialised(p, x):
 
 
 def wide_and_short(p, x):
-    return jnp.tanh(x @ p["w"]).mean(1) @ p["v"]
+    return jnp.sin(jnp.tanh(x @ p["w"]).mean(1) @ p["v"])
+
+
+def pooled(p, x):
+    def conv(x, k, stride):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, k, (stride, stride), "SAME", dimension_numbers=numbers
+        )
+
+    y = jax.nn.relu(conv(x, p["k1"], 1) + p["b1"])
+    y = jax.nn.gelu(conv(y, p["k2"], 2) + p["b2"])
+    return 0.5 * (y.mean((1, 2)) @ p["w"] / 3) - p["b"]
+
+
+def gated(p, x):
+    h = x @ p["e"]
+    h = h + jnp.tanh(h @ p["a"])
+    y = jax.nn.silu(h @ p["m"]) * h.sum(-1, keepdims=True)
+    return jnp.einsum("oc,bc->bo", p["h"], jnp.tanh(y.sum(1) / 3)) + x.sum((1, 2))[:, None]
 
 
 W = {"w": (4, 5), "a": (4, 2), "b": (2, 5), "o": (5, 2), "a2": (4, 2), "b2": (2, 2)}
@@ -124,6 +143,10 @@ CASES = {
     "strides, padding, dilation, groups": (
         convolutions, {"k1": (3, 2, 2, 4), "b1": (4,), "k2": (3, 3, 2, 6), "w": (6, 2)},
         (3, 7, 6, 2)),
+    "head": (
+        pooled, {"k1": (3, 3, 2, 4), "b1": (4,), "k2": (3, 3, 4, 6), "b2": (6,), "w": (6, 3),
+                 "b": (3,)}, (4, 7, 6, 2)),
+    "gated head": (gated, {"e": (3, 4), "a": (4, 4), "m": (4, 5), "h": (2, 5)}, (4, 6, 3)),
     "transposed convolution": (transposed, {"k": (3, 3, 2, 3)}, (3, 4, 4, 2)),
     "attention and a norm": (
         attention, {"q": (4, 2, 3), "k": (4, 2, 3), "v": (4, 2, 3), "o": (2, 3, 5), "scale": (5,),
@@ -143,7 +166,7 @@ CASES = {
 
 
 # Each way to compute a part, in each of the ways to ask for it; the other cases once.
-ALL_WAYS = ("mlp", "strides, padding, dilation, groups", "few positions", "loop")
+ALL_WAYS = ("mlp", "gated head", "strides, padding, dilation, groups", "few positions", "loop")
 PAIRS = [(name, "full") for name in CASES] + list(
     itertools.product(ALL_WAYS, ("trace", "diagonal"))
 )
@@ -190,6 +213,14 @@ def test_structure_is_found():
     found = ways(fn, arrays(0, **shapes), np.zeros(shape))
     assert found["k1"] == found["k2"] == ("Gradient", "Convolution")
     assert found["b1"] == ("Gradient", "Offset")
+    fn, shapes, shape = CASES["head"]
+    found = ways(fn, arrays(0, **shapes), np.zeros(shape))
+    assert found["k1"] == ("Gradient", "Convolution")  # the second mixes its channels
+    assert found["k2"] == ("Separable", "Convolution")
+    fn, shapes, shape = CASES["gated head"]
+    found = ways(fn, arrays(0, **shapes), np.zeros(shape))
+    assert found["m"] == ("Separable", "Outer")
+    assert found["a"] == ("Gradient", "Outer")
     fn, shapes, shape = CASES["few positions"]
     assert ways(fn, arrays(0, **shapes), np.zeros(shape))["w"] == ("Positions", "Outer")
     fn, shapes, shape = CASES["adapter"]

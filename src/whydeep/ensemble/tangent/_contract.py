@@ -15,13 +15,14 @@ from whydeep.ensemble.tangent._terms import (
     LookedUp,
     Positions,
     Product,
+    Separable,
     Term,
 )
 
 __all__ = ["contract"]
 
 # Indices: a, b examples; i, j outputs; g groups; p, q positions; n, m entries.
-_GRAM = {"full": "aim,bjm->aibj", "trace": "aim,bim->ab", "diagonal": "aim,bim->abi"}
+_GRAM = {"trace": "aim,bim->ab", "diagonal": "aim,bim->abi"}
 _LAST = {"full": "imbq,bjqm->ibj", "trace": "imbq,biqm->b", "diagonal": "imbq,biqm->bi"}
 
 _einsum = partial(jnp.einsum, precision="highest")
@@ -53,7 +54,7 @@ def contract(
     blocks: list[Any] = [0.0] * (max(labels, default=0) + 1)
     taps: dict[int, dict[int, Any]] = {}  # by tap and label: what multiplies its Gram matrix
     streams = [iter(zip(s, t, strict=True)) for s, t in zip(left[1:], right[1:], strict=True)]
-    factors, gradients, positions, lookups = streams
+    factors, gradients, positions, lookups, separable = streams
     for term, label in zip(terms, labels, strict=True):
         rate = term.scale * rates[term.leaf]
         if isinstance(term, (Product, Added)):
@@ -65,16 +66,26 @@ def contract(
             own[label] = own.get(label, 0.0) + weight
         elif isinstance(term, Gradient):
             g1, g2 = next(gradients)
-            blocks[label] += _einsum(_GRAM[outputs], g1 * rate, g2)
+            blocks[label] += _gram(g1 * rate, g2, outputs)
         elif isinstance(term, Positions):
             blocks[label] += rate * _positions(*next(positions), outputs)
         elif isinstance(term, LookedUp):
             blocks[label] += rate * _lookups(*next(lookups), outputs)
+        elif isinstance(term, Separable):
+            blocks[label] += rate * _separated(*next(separable), outputs)
     for tap, weights in taps.items():
-        gram = _einsum(_GRAM[outputs], left.deltas[tap], right.deltas[tap])
+        gram = _gram(left.deltas[tap], right.deltas[tap], outputs)
         for label, weight in weights.items():
             blocks[label] += gram * _spread(jnp.asarray(weight), outputs)
     return blocks
+
+
+def _gram(one: Any, other: Any, outputs: str) -> Any:
+    """Products of (b1, c1, m) and (b2, c2, m)."""
+    if outputs != "full":
+        return _einsum(_GRAM[outputs], one, other)
+    flat = [g.reshape(-1, g.shape[-1]) for g in (one, other)]  # one product of matrices
+    return _einsum("xm,ym->xy", *flat).reshape(*one.shape[:2], *other.shape[:2])
 
 
 def _spread(weight: Any, outputs: str) -> Any:
@@ -98,6 +109,17 @@ def _positions(left: Any, right: Any, outputs: str) -> Any:
         return total
 
     return jax.lax.map(one, left)
+
+
+def _separated(left: Any, right: Any, outputs: str) -> Any:
+    """``sum_m V_mi V_mj sum_n A_anm A_bnm``."""
+    (a1, head1), (a2, head2) = left, right
+    gram = _einsum("amn,bmn->mab", a1, a2)
+    if outputs == "full":
+        pairs = head1[0][:, :, None] * head2[0][:, None, :]
+        return _einsum("mab,mij->aibj", gram, pairs)
+    both = head1[0] * head2[0]
+    return _einsum("mab,mi->abi" if outputs == "diagonal" else "mab,mi->ab", gram, both)
 
 
 def _lookups(left: Any, right: Any, outputs: str) -> Any:

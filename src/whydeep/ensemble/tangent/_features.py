@@ -19,6 +19,7 @@ from whydeep.ensemble.tangent._terms import (
     LookedUp,
     Positions,
     Product,
+    Separable,
     Term,
     extents,
 )
@@ -36,6 +37,7 @@ class Features(NamedTuple):
         gradients: of every `Gradient`, (b, c, k).
         positions: of every `Positions`, (b, G, P, n) and (b, c, G, P, m).
         lookups: of every `LookedUp`, rows (b, P), whether they exist, and (b, c, P, m).
+        separable: of every `Separable`, (b, m, n), and the head's matrix (b, m, c).
     """
 
     deltas: dict[int, Any]
@@ -43,12 +45,14 @@ class Features(NamedTuple):
     gradients: list[Any]
     positions: list[tuple[Any, Any]]
     lookups: list[tuple[Any, Any, Any]]
+    separable: list[tuple[Any, Any]]
 
 
 def features_of(program: Program, terms: Sequence[Term]) -> Callable[[Any, Any, Any], Features]:
     """A function of leaves, examples (b, ...) and a basis (c, C) of outputs."""
     uses = [term.use for term in terms if isinstance(term.use, Tapped)]
     taps = sorted({use.tap for use in uses})
+    heads = sorted({use.head.features for use in uses if _separates(use, terms) and use.head})
     whole = [t.leaf for t in terms if not isinstance(t.use, Tapped)]
 
     def one(leaves: Sequence[Any], example: Sequence[Any], basis: Any) -> Features:
@@ -58,19 +62,53 @@ def features_of(program: Program, terms: Sequence[Term]) -> Callable[[Any, Any, 
                 own[place] = leaf
             values = program.run(own, example, zeros)
             needed = {number: values[number] for number in _needed(uses)}
-            return values[program.output].reshape(-1), needed
+            bare = {number: values[number] for number in heads}
+            return (values[program.output].reshape(-1), bare), needed
 
         zeros = {t: jnp.zeros(program.shapes[t].shape, program.shapes[t].dtype) for t in taps}
-        _, pull, values = jax.vjp(run, zeros, [leaves[k] for k in whole], has_aux=True)
-        deltas, gradients = jax.vmap(pull)(basis)
-        return _arranged(program, terms, values, deltas, dict(zip(whole, gradients, strict=True)))
+        out, pull, values = jax.vjp(run, zeros, [leaves[k] for k in whole], has_aux=True)
+        none = jax.tree.map(jnp.zeros_like, out)
+        deltas, gradients = jax.vmap(lambda row: pull((row, none[1])))(basis)
+        # Of the sum over a head's features: each depends on one channel, so that none are mixed.
+        single = {
+            number: pull((none[0], {**none[1], number: jnp.ones_like(out[1][number])}))[0]
+            for number in heads
+        }
+        moved = dict(zip(whole, gradients, strict=True))
+        found = _arranged(program, terms, values, deltas, moved)
+        for term in terms:
+            if isinstance(term, Separable):
+                found.separable.append(_separated(program, term, values, single, basis))
+        return found
 
     return jax.vmap(one, in_axes=(None, 0, None))
 
 
 def _needed(uses: Sequence[Tapped]) -> set[int]:
     factors = {u.factor for u in uses if isinstance(u, (Outer, Convolution))}
-    return factors | {u.indices for u in uses if isinstance(u, Lookup)}
+    heads = {u.head.matrix for u in uses if u.head is not None}
+    return factors | heads | {u.indices for u in uses if isinstance(u, Lookup)}
+
+
+def _separates(use: Tapped, terms: Sequence[Term]) -> bool:
+    return any(isinstance(term, Separable) and term.use is use for term in terms)
+
+
+def _separated(
+    program: Program, term: Separable, values: Any, single: Any, basis: Any
+) -> tuple[Any, Any]:
+    """(m, n) and (m, c)."""
+    use = term.use
+    assert isinstance(use, Tapped)  # noqa: S101
+    assert use.head is not None  # noqa: S101
+    factor = _factor(program, use, values)[0]
+    delta = _placed(program, use, single[use.head.features][use.tap][None])[0, 0]
+    matrix = values[use.head.matrix].transpose(use.head.order)
+    matrix = matrix.reshape(delta.shape[1], -1)
+    return (
+        jnp.einsum("pm,pn->mn", delta, factor, precision="highest"),
+        jnp.einsum("mk,ck->mc", matrix, basis, precision="highest"),
+    )
 
 
 def _arranged(
@@ -81,7 +119,7 @@ def _arranged(
     gradients: dict[int, Any],
 ) -> Features:
     """Features of one example, without b."""
-    found = Features({}, [], [], [], [])
+    found = Features({}, [], [], [], [], [])
     for term in terms:
         use = term.use
         if isinstance(term, Product):

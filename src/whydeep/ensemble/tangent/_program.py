@@ -16,6 +16,8 @@ import jax.extend.core
 import numpy as np
 from jax.core import eval_jaxpr
 
+from whydeep.ensemble.tangent._strides import convolved, strided
+
 __all__ = ["Program", "Step", "traced"]
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "xla_call"}
@@ -51,6 +53,8 @@ class Step:
         """Its results."""
         if self.name.startswith("custom_"):
             return _run_alone(self.equation, self.around, operands)
+        if self.name == "conv_general_dilated" and strided(self.options):
+            return [convolved(operands[0], operands[1], self.options)]
         found = self.equation.primitive.bind(*operands, **self.options)
         return list(found) if self.equation.primitive.multiple_results else [found]
 

@@ -1,10 +1,12 @@
-"""How each leaf's part of the tangent kernel is computed: the cheapest of three exact ways.
+"""How each leaf's part of the tangent kernel is computed: the cheapest of some exact ways.
 
 For ``df_i/dW = sum_p h_p (x) delta_ip`` with P positions, h of n numbers and delta of m:
 
     one position   (h . h') (delta_i . delta_j')                     `Product`
     gradients      the n x m numbers of every example and output     `Gradient`
     positions      sum_pq (h_p . h_q') (delta_ip . delta_jq')        `Positions`
+
+or, where delta is a product (`_separable`), from one gradient for all outputs, `Separable`.
 
 Source: Novak, Sohl-Dickstein and Schoenholz 2022, section 3.4 (structured derivatives).
 """
@@ -77,6 +79,11 @@ class Gradient(Term):
 
 
 @dataclass(frozen=True)
+class Separable(Term):
+    """One gradient for all outputs, times the head's matrix: see `_separable`."""
+
+
+@dataclass(frozen=True)
 class Positions(Term):
     """Gram matrices over positions."""
 
@@ -106,6 +113,8 @@ def find_terms(
             groups, places, n, m = extents(program, use)
             if groups == places == 1:
                 terms.append(Product(use.leaf, squared, use, use.tap))
+            elif use.head is not None:
+                terms.append(Separable(use.leaf, squared * use.head.scale**2, use))
             elif gradients_win(places, n, m, outputs, traced=traced):
                 terms.append(Gradient(use.leaf, squared, use))
             else:

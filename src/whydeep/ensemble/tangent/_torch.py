@@ -400,7 +400,7 @@ class _Jobs:
                     for place, mark in enumerate(marks)
                 )
                 lists[name].append(found if len(marks) > 1 else found[0])
-        return Features(deltas=deltas, **lists)
+        return Features(deltas=deltas, separable=[], **lists)
 
     def _run(self, x: Any, outs: slice) -> tuple[Any, dict[str, Any]]:
         """Outputs and features of a batch, or of one example; none if a unit is not met once."""

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.ensemble.tangent._program import Program, Step
+from whydeep.ensemble.tangent._separable import Head, find_head
 
 __all__ = ["Convolution", "Lookup", "Offset", "Outer", "Tapped", "Use", "Whole", "find_uses"]
 
@@ -46,9 +47,11 @@ class Tapped(Use):
 
     Args:
         tap: the number of the result.
+        head: how the outputs depend on it, where that is simple.
     """
 
     tap: int = -1
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def find_uses(program: Program, chosen: Sequence[int], whole: Sequence[int]) -> 
             continue  # no output depends on it
         single = len(found) == 1 and leaf not in whole and leaf not in walk.escaped
         uses.append(found[0] if single else Whole(leaf))
-    return [_shared(program, walk, use) for use in uses]
+    shared = [_shared(program, walk, use) for use in uses]
+    return [_headed(program, walk, use) for use in shared]
 
 
 def _shared(program: Program, walk: _Walk, use: Use) -> Use:
@@ -161,6 +165,21 @@ def _shared(program: Program, walk: _Walk, use: Use) -> Use:
             break
         tap = step.outs[0]
     return dataclasses.replace(use, tap=tap, scale=scale)
+
+
+def _headed(program: Program, walk: _Walk, use: Use) -> Use:
+    """With the head behind its tap, if there is one."""
+    if isinstance(use, Outer):
+        channels = use.tap_axes[2] if not use.tap_axes[0] else ()
+    elif isinstance(use, Convolution) and use.step is not None:
+        single = use.step.options["feature_group_count"] == 1
+        channels = (int(use.step.options["dimension_numbers"].out_spec[1]),) if single else ()
+    else:
+        return use
+    if not channels:
+        return use
+    head = find_head(program, use.tap, channels, walk.varies, walk.number)
+    return dataclasses.replace(use, head=head)
 
 
 class _Walk:
@@ -266,7 +285,7 @@ class _Walk:
             if len(old) != len(new):
                 return None
             repeated = tuple(a for a in range(len(new)) if old[a] != new[a] or a in view.axes)
-            return Offset(view.leaf, sign * view.scale, step.outs[0], repeated)
+            return Offset(view.leaf, sign * view.scale, tap=step.outs[0], axes=repeated)
         others = [i for k, i in enumerate(step.ins) if k != place]
         if view.axes or (others and others[0] not in self.varies):
             return None
@@ -275,7 +294,9 @@ class _Walk:
             found = _product(self.program, step, place, view)
         elif step.name == "conv_general_dilated" and place == 1:
             if step.options["batch_group_count"] == 1:
-                found = Convolution(view.leaf, view.scale, step.outs[0], step.ins[0], step)
+                found = Convolution(
+                    view.leaf, view.scale, tap=step.outs[0], factor=step.ins[0], step=step
+                )
         elif step.name == "gather" and place == 0:
             found = _lookup(self.program, step, view)
         return found
@@ -302,8 +323,8 @@ def _product(program: Program, step: Step, place: int, view: _View) -> Outer:
     second = tuple(range(len(group) + order[0], len(group) + sum(order)))
     rows, out = (first, second) if place == 1 else (second, first)
     return Outer(
-        view.leaf, view.scale, step.outs[0], step.ins[other],
-        (group, free, summed), (tuple(range(len(group))), rows, out),
+        view.leaf, view.scale, tap=step.outs[0], factor=step.ins[other],
+        axes=(group, free, summed), tap_axes=(tuple(range(len(group))), rows, out),
     )  # fmt: skip
 
 
@@ -325,5 +346,6 @@ def _lookup(program: Program, step: Step, view: _View) -> Lookup | None:
     places = tuple(a for a in range(dims) if a not in row)
     drops = "FILL" in str(step.options["mode"])
     return Lookup(
-        view.leaf, view.scale, step.outs[0], step.ins[1], int(shape[0]), drops, (places, row)
+        view.leaf, view.scale, tap=step.outs[0], indices=step.ins[1], rows=int(shape[0]),
+        drops=drops, tap_axes=(places, row),
     )  # fmt: skip
