@@ -414,3 +414,18 @@ def test_the_deep_map_is_what_homogeneous_networks_use():
     plan = deep_plan(stack("relu", 400, 2.0), rows, rows, np.dtype(np.float64))
     assert plan is not None
     assert len(plan.table.edges) < 12  # depth is in the table
+
+
+@pytest.mark.parametrize(
+    ("name", "c_b"), [("relu", 0.2), ("relu", 0.0), ("tanh", 0.1), ("gelu", 0.1)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_on_its_own_beside_itself(name, c_b, dtype):
+    # One row, or copies of it, is its own centre: nothing is left of it.
+    x, s = RNG.normal(size=(5, 6)), stack(name, 3, 1.6, c_b)
+    whole = dense_kernels(s, x, None, dtype=dtype)
+    for left, right in (([2], range(5)), (range(5), [2]), ([2, 2, 2], [2, 2]), ([2], [2])):
+        pick = np.ix_(list(left), list(right))
+        part = dense_kernels(s, x[pick[0].ravel()], x[pick[1].ravel()], dtype=dtype)
+        for k in (0, 1):
+            np.testing.assert_allclose(part[k], whole[k][pick], rtol=1e-5 if k else 4e-7)

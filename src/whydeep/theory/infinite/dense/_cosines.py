@@ -199,7 +199,8 @@ def _signed_distances(out, row_halves, column_halves, limit, corner):
             opposite = distance > one
             rest = one - abs(one - distance)
             distance = rest if opposite else distance
-            close = distance < bound * (one if opposite else size)
+            # Or equal: rows that are both the centre have a size of 0.
+            close = distance <= bound * (one if opposite else size)
             count += close
             out[i, j] = np.copysign(zero if close else distance, -one if opposite else one)
         if corner and i < out.shape[1]:
