@@ -70,7 +70,7 @@ def limit_row(claim: str, values: Sequence[np.ndarray], predicted: np.ndarray) -
     errors = np.hypot(errors, _ROUNDING * np.abs(predicted).max())
     sizes = np.sqrt(np.mean(coefficients**2, axis=1))
     ratio = max(sizes[1] / sizes[0], math.sqrt(sizes[2] / sizes[0])) if sizes[0] else 0.0
-    neglected = ratio * sizes[2] * ladder.leak(0)
+    neglected = float(ratio * sizes[2] * ladder.leak(0))
     weight = predicted / errors[0] ** 2
     scale = float(weight @ predicted)
     whole = float(weight @ coefficients[0]) / scale

@@ -129,8 +129,8 @@ def verify_training(
     activations) and from the evolution under the infinite-width kernel (-1/2), the change of its
     tangent kernel (-1), the movement of the last hidden layer as a vector (0) and a neuron
     (-1/2), the spectral norm of the output's Hessian (-1/2, up to a logarithm), its size along
-    the gradient, |H g| / |g| (-1/2); and the first step of the top mode above the largest stable step. What
-    becomes of larger steps is reported.
+    the gradient, |H g| / |g| (-1/2); and the first step of the top mode above the largest stable
+    step. What becomes of larger steps is reported.
 
     Args:
         network: `whydeep.mlp` with one output, "ntk", at the narrowest width.
