@@ -230,7 +230,7 @@ def _check_memory(steps: Plan, sizes: tuple[int, int], side: int, itemsize: int)
     entries = 1 if last.flat else last.count**2
     results = 2 * sizes[0] * sizes[1] * entries * itemsize
     working = side**2 * _bytes_per_pair(steps, itemsize) * len(steps.steps) // 4
-    there = _available()
+    there = available()
     if results + working <= there:
         return
     raise InputError(
@@ -242,7 +242,7 @@ def _check_memory(steps: Plan, sizes: tuple[int, int], side: int, itemsize: int)
     )
 
 
-def _available() -> int:
+def available() -> int:
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
             for line in lines:
