@@ -21,6 +21,8 @@ __all__ = ["Side", "assembled", "block_sizes"]
 # Of the features of one block, and of those of all blocks that are kept for another use.
 _BLOCK_BYTES = 128 << 20
 _KEPT_BYTES = 1 << 30
+# Fewer examples are quicker than more once their features outgrow a processor's cache.
+_CACHE_BYTES = 16 << 20
 # Rows of a block of the kernel: few enough to leave out half of the rest, enough to be quick.
 _ROWS = 512
 
@@ -54,7 +56,8 @@ def block_sizes(
     together = min(size, max(1, (_BLOCK_BYTES - alone) // max(an_output, 1)))
     if batch is None:
         rows = max(1, _ROWS // together) if outputs == "full" else _ROWS
-        batch = min(rows, max(1, _BLOCK_BYTES // max(alone + together * an_output, 1)))
+        each = max(alone + together * an_output, 1)
+        batch = min(rows, max(1, min(_BLOCK_BYTES, _CACHE_BYTES) // each))
         batch = math.ceil(count / math.ceil(count / batch))
     else:
         batch = min(batch, count)

@@ -59,7 +59,7 @@ def tangent_kernel(
             "layer", by its path without the last part; or a function of an array's path, such as
             "layer_0/weight", that gives its group (None: in no group).
         rates: learning rates, a tree like `params` of numbers or arrays (0: frozen); by default 1.
-        batch: examples in a block; by default what fits 128 MiB. It changes roundings only.
+        batch: examples in a block; by default what fits 16 MiB. It changes roundings only.
 
     Returns:
         ``full``: (N1, *outputs, N2, *outputs); ``trace``: (N1, N2); ``diagonal``: (N1, N2,
