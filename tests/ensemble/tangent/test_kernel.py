@@ -49,7 +49,7 @@ def ways(fn, params, x, outputs="full"):
 
 
 def mlp(p, x):
-    h = jnp.tanh(x @ p["w1"] / np.sqrt(5) + p["b1"])
+    h = jnp.tanh(x @ p["w1"] / 5**0.5 + p["b1"])
     h = jax.nn.relu(h @ p["w2"] + 0.5 * p["b2"])
     return h @ p["w3"] - p["b3"]
 
