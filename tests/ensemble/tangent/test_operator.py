@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import whydeep as wd
+from tests.support import require
 from whydeep.ensemble.tangent import tangent_kernel, tangent_operator
 from whydeep.errors import InputError, UnsupportedError
 
@@ -121,4 +123,16 @@ def test_bad_input_is_refused(problem, operator):
         lambda: tangent_operator(lambda p, x: x - x.mean(0) + p["b1"].sum(), params, x),
     ):
         with pytest.raises(InputError):
+            call()
+
+
+def test_modules_are_refused_where_they_are_not_taken():
+    torch = require("torch")
+    module = torch.nn.Linear(3, 2)
+    for call in (
+        lambda: wd.tangent_operator(module, None, np.ones((2, 3))),
+        lambda: wd.linearize(module, None),
+        lambda: wd.taylor_expand(module, None, 2),
+    ):
+        with pytest.raises(UnsupportedError, match="JAX function"):
             call()

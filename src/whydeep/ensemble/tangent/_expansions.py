@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.errors import InputError
 from whydeep.network import check_whole
 
@@ -72,10 +73,7 @@ def taylor_expand(fn: Any, params: Any, degree: int) -> Callable[..., Any]:
         >>> float(cube(jnp.array(3.0), 1.0))  # 1 + 3 * 2 + 3 * 2^2
         19.0
     """
-    if not callable(fn):
-        raise InputError(
-            "Only a function can be expanded.", received=type(fn).__name__, needed="fn(params, x)"
-        )
+    check_function(fn)
     check_whole("degree", degree, least=0)
     params = jax.tree.map(jnp.asarray, params)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,10 @@ from whydeep.errors import InputError, UnsupportedError
 __all__ = [
     "Parameters",
     "check_examples",
+    "check_function",
     "count_examples",
     "grouped",
+    "is_module",
     "precision",
     "read_parameters",
     "read_rates",
@@ -224,3 +227,29 @@ def check_examples(x: Any, name: str, dtype: Any) -> list[Any]:
             )
         found.append(np.asarray(array))
     return found
+
+
+def is_module(fn: Any) -> bool:
+    """Whether it is a PyTorch module; PyTorch is not imported to know."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(fn, torch.nn.Module)
+
+
+def check_function(fn: Any) -> None:
+    """Refuse what is no JAX function.
+
+    Raises:
+        UnsupportedError: a PyTorch module.
+        InputError: it can't be called.
+    """
+    if is_module(fn):
+        raise UnsupportedError(
+            "This needs a JAX function.",
+            received=f"a PyTorch module, {type(fn).__name__}",
+            needed="fn(params, x)",
+            suggestion="whydeep.tangent_kernel, which takes modules",
+        )
+    if not callable(fn):
+        raise InputError(
+            "The network is no function.", received=type(fn).__name__, needed="fn(params, x)"
+        )

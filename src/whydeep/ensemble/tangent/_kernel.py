@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -14,6 +13,7 @@ from whydeep.ensemble.tangent._inputs import (
     Groups,
     check_examples,
     grouped,
+    is_module,
     precision,
     read_parameters,
     read_rates,
@@ -133,12 +133,6 @@ def tangent_kernel(
             plan.terms, labels, max(len(order), 1), outputs, plan.dtype,
         )  # fmt: skip
     return finished(kernels, order, plan.shape, outputs, groups)
-
-
-def is_module(fn: Any) -> bool:
-    """Whether it is a PyTorch module; PyTorch is not imported to know."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(fn, torch.nn.Module)
 
 
 def labelled(

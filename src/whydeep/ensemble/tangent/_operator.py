@@ -10,6 +10,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh
 
+from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.ensemble.tangent._products import JaxProducts, Products
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import check_whole
@@ -271,10 +272,7 @@ def tangent_operator(
         >>> kernel.eigenvalues(2).round(6).tolist()
         [1.0, 1.0]
     """
-    if not callable(fn):
-        raise InputError(
-            "The network is no function.", received=type(fn).__name__, needed="fn(params, x)"
-        )
+    check_function(fn)
     if batch is not None:
         check_whole("batch", batch, least=1)
     return TangentOperator(JaxProducts(fn, params, x, rates, batch))
