@@ -227,11 +227,6 @@ def _rms_norm(layer: RMSNorm, own: Own, values: Values, key: Any) -> Any:
 def _group_norm(layer: GroupNorm, own: Own, values: Values, key: Any) -> Any:
     del key
     x = values[0]
-    if x.shape[-1] % layer.groups:
-        raise InputError(
-            "The channels can't be divided among the groups.",
-            received=f"{x.shape[-1]} channels, {layer.groups} groups",
-        )
     grouped = x.reshape(len(x), -1, layer.groups, x.shape[-1] // layer.groups)
     normal = _standardised(grouped, (1, 3), layer.eps).reshape(x.shape)
     return own["scale"] * normal + own["shift"]
