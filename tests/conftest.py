@@ -6,7 +6,6 @@ import pytest
 
 from tests import support
 
-
 _MOST_MAPPINGS = 25_000  # Linux gives a process 65,530
 _TESTS = itertools.count(1)
 
