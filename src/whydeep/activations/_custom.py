@@ -43,9 +43,13 @@ def custom(
     ordered = tuple(sorted(float(k) for k in kinks))
     probe = np.linspace(-8.0, 8.0, 65)
     needed = "a function of one variable, written with jax.numpy, applied elementwise"
+
+    def traceable(z: Any) -> Any:  # a NumPy ufunc itself, given to jit, has crashed the process
+        return function(z)
+
     try:
         with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
-            values = np.asarray(jax.jit(function)(jnp.asarray(probe)))
+            values = np.asarray(jax.jit(traceable)(jnp.asarray(probe)))
     except Exception as error:
         raise InputError(
             f"The activation {label!r} can't be traced by JAX.",
