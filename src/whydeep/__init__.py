@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from whydeep.comparison import from_jax as from_jax
     from whydeep.comparison import from_torch as from_torch
     from whydeep.ensemble import Measurement as Measurement
-    from whydeep.ensemble import Training as Training
-    from whydeep.ensemble import linearize as linearize
     from whydeep.ensemble import measure as measure
     from whydeep.ensemble import measure_kernels as measure_kernels
-    from whydeep.ensemble import tangent_kernel as tangent_kernel
-    from whydeep.ensemble import tangent_operator as tangent_operator
-    from whydeep.ensemble import taylor_expand as taylor_expand
-    from whydeep.ensemble import train as train
+    from whydeep.ensemble.tangent import linearize as linearize
+    from whydeep.ensemble.tangent import tangent_kernel as tangent_kernel
+    from whydeep.ensemble.tangent import tangent_operator as tangent_operator
+    from whydeep.ensemble.tangent import taylor_expand as taylor_expand
+    from whydeep.ensemble.training import Training as Training
+    from whydeep.ensemble.training import train as train
     from whydeep.gaussian import critical as critical
     from whydeep.network import Activation as Activation
     from whydeep.network import Add as Add
@@ -80,21 +80,21 @@ if TYPE_CHECKING:
     from whydeep.network import transformer as transformer
     from whydeep.report import write_report as write_report
     from whydeep.theory import Kernel as Kernel
-    from whydeep.theory import LearningCurve as LearningCurve
     from whydeep.theory import Prediction as Prediction
-    from whydeep.theory import StableStep as StableStep
-    from whydeep.theory import TrainingPrediction as TrainingPrediction
     from whydeep.theory import kernel as kernel
-    from whydeep.theory import kernel_spectrum as kernel_spectrum
-    from whydeep.theory import largest_stable_step as largest_stable_step
-    from whydeep.theory import learning_curve as learning_curve
     from whydeep.theory import predict as predict
-    from whydeep.theory import predict_training as predict_training
-    from whydeep.theory import stable_adam_curvature as stable_adam_curvature
     from whydeep.theory.estimators import NNGPClassifier as NNGPClassifier
     from whydeep.theory.estimators import NNGPRegressor as NNGPRegressor
     from whydeep.theory.estimators import NTKClassifier as NTKClassifier
     from whydeep.theory.estimators import NTKRegressor as NTKRegressor
+    from whydeep.theory.training import LearningCurve as LearningCurve
+    from whydeep.theory.training import StableStep as StableStep
+    from whydeep.theory.training import TrainingPrediction as TrainingPrediction
+    from whydeep.theory.training import kernel_spectrum as kernel_spectrum
+    from whydeep.theory.training import largest_stable_step as largest_stable_step
+    from whydeep.theory.training import learning_curve as learning_curve
+    from whydeep.theory.training import predict_training as predict_training
+    from whydeep.theory.training import stable_adam_curvature as stable_adam_curvature
 
 __version__ = "0.1.0"
 
@@ -125,7 +125,7 @@ _HOMES = {
     "ImportCheck": "whydeep.comparison",
     "Kernel": "whydeep.theory",
     "LayerNorm": "whydeep.network",
-    "LearningCurve": "whydeep.theory",
+    "LearningCurve": "whydeep.theory.training",
     "MaxPool": "whydeep.network",
     "Measurement": "whydeep.ensemble",
     "Mix": "whydeep.network",
@@ -140,10 +140,10 @@ _HOMES = {
     "RMSNorm": "whydeep.network",
     "Recurrent": "whydeep.network",
     "Residual": "whydeep.network",
-    "StableStep": "whydeep.theory",
+    "StableStep": "whydeep.theory.training",
     "SumPool": "whydeep.network",
-    "Training": "whydeep.ensemble",
-    "TrainingPrediction": "whydeep.theory",
+    "Training": "whydeep.ensemble.training",
+    "TrainingPrediction": "whydeep.theory.training",
     "aggregate": "whydeep.network",
     "chain": "whydeep.network",
     "check_jax": "whydeep.comparison",
@@ -155,23 +155,23 @@ _HOMES = {
     "from_torch": "whydeep.comparison",
     "index": "whydeep.network",
     "kernel": "whydeep.theory",
-    "kernel_spectrum": "whydeep.theory",
-    "largest_stable_step": "whydeep.theory",
-    "learning_curve": "whydeep.theory",
-    "linearize": "whydeep.ensemble",
+    "kernel_spectrum": "whydeep.theory.training",
+    "largest_stable_step": "whydeep.theory.training",
+    "learning_curve": "whydeep.theory.training",
+    "linearize": "whydeep.ensemble.tangent",
     "measure": "whydeep.ensemble",
     "measure_kernels": "whydeep.ensemble",
     "mlp": "whydeep.network",
     "predict": "whydeep.theory",
-    "predict_training": "whydeep.theory",
+    "predict_training": "whydeep.theory.training",
     "repeat": "whydeep.network",
     "resize": "whydeep.network",
     "resnet": "whydeep.network",
-    "stable_adam_curvature": "whydeep.theory",
-    "tangent_kernel": "whydeep.ensemble",
-    "tangent_operator": "whydeep.ensemble",
-    "taylor_expand": "whydeep.ensemble",
-    "train": "whydeep.ensemble",
+    "stable_adam_curvature": "whydeep.theory.training",
+    "tangent_kernel": "whydeep.ensemble.tangent",
+    "tangent_operator": "whydeep.ensemble.tangent",
+    "taylor_expand": "whydeep.ensemble.tangent",
+    "train": "whydeep.ensemble.training",
     "transformer": "whydeep.network",
     "write_report": "whydeep.report",
 }

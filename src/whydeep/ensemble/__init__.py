@@ -13,9 +13,3 @@ from whydeep.ensemble._measurement import Density as Density
 from whydeep.ensemble._measurement import Measurement as Measurement
 from whydeep.ensemble._samples import KernelSamples as KernelSamples
 from whydeep.ensemble._torch import measure_torch_kernels as measure_torch_kernels
-from whydeep.ensemble.tangent import linearize as linearize
-from whydeep.ensemble.tangent import tangent_kernel as tangent_kernel
-from whydeep.ensemble.tangent import tangent_operator as tangent_operator
-from whydeep.ensemble.tangent import taylor_expand as taylor_expand
-from whydeep.ensemble.training import Training as Training
-from whydeep.ensemble.training import train as train
