@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
 
 from whydeep.activations import ScalarFunction, custom, get
 
@@ -113,7 +112,9 @@ def _crossings(function: ScalarFunction, level: float) -> list[float]:
 
 
 def _root(gap: Callable[[float], float], low: float, high: float) -> float:
-    return float(optimize.brentq(gap, low, high, xtol=1e-15))  # pyright: ignore[reportArgumentType]
+    from scipy.optimize import brentq  # scipy.optimize takes a tenth of a second to import
+
+    return float(brentq(gap, low, high, xtol=1e-15))  # pyright: ignore[reportArgumentType]
 
 
 def _flat(function: ScalarFunction, z: float) -> bool:
