@@ -74,14 +74,13 @@ def limit_row(claim: str, values: Sequence[np.ndarray], predicted: np.ndarray) -
     weight = predicted / errors[0] ** 2
     scale = float(weight @ predicted)
     whole = float(weight @ coefficients[0]) / scale
-    whole_error = float(np.sqrt(np.sum((weight * errors[0]) ** 2))) / scale
     # Components fluctuate together: the error of their sum is at most the sum of their errors,
     # and independent batches tell it.
     joint = np.sqrt(sum(
         w**2 * (v @ weight).var(ddof=1) / len(v)
         for w, v in zip(ladder.weights[0], values, strict=True)
     )) / scale  # fmt: skip
-    whole_error = float(np.hypot(joint, min(whole_error, _ROUNDING)))
+    whole_error = float(np.hypot(joint, _ROUNDING))
     slack = neglected * float(np.sum(np.abs(weight))) / scale
     degrees = min(len(v) for v in values) - 1
     each = np.maximum(np.abs(coefficients[0] - predicted) - neglected, 0.0) / errors[0]
