@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from whydeep.ensemble._normals import threefry
 from whydeep.ensemble._samples import KernelSamples
 from whydeep.ensemble._tangents import function_nngp, function_ntk, network_nngp, network_ntk
 from whydeep.errors import InputError, UnsupportedError
+from whydeep.memory import available
 from whydeep.network import Embedding, Network, check_whole, widened
 
 __all__ = ["measure_function_kernels", "measure_kernels"]
@@ -29,6 +29,7 @@ _MOST_BATCHES = 400
 _CACHE_BYTES = 8 << 20
 _DEVICE_BYTES = 1 << 30
 _MOST_LANES = 128
+_SHARE_OF_MEMORY = 0.6  # of what is free, for gradients: values of the passes need room too
 _NNGP, _NTK = 0, 1
 
 
@@ -340,16 +341,14 @@ class _Costs:
 
     def check_memory(self, ntk_draws: int) -> None:
         """Refuse gradients that can't fit."""
-        try:
-            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, ValueError, OSError):
+        if not ntk_draws:
             return
-        if ntk_draws and self.gradients > 0.6 * memory:
+        there = _SHARE_OF_MEMORY * available()
+        if self.gradients > there:
             raise UnsupportedError(
                 "The gradients of this network do not fit in memory.",
                 received=f"{self.gradients / 2**30:.1f} GiB",
-                needed=f"less than {0.6 * memory / 2**30:.1f} GiB: inputs x output positions x "
-                "parameters",
+                needed=f"less than {there / 2**30:.1f} GiB: inputs x output positions x parameters",
                 suggestion="fewer inputs, a smaller width, or ntk_draws=0",
             )
 

@@ -172,6 +172,12 @@ def test_tiles_change_nothing():
     assert np.allclose(other.ntk, whole.ntk[:3, 3:], rtol=1e-12)
 
 
+def test_what_does_not_fit_in_memory_is_refused_before_it_is_computed(monkeypatch):
+    monkeypatch.setattr(_blocks, "available", lambda: 1000)
+    with pytest.raises(InputError, match="do not fit into memory"):
+        general(wd.mlp(2, 8, "gelu"), VECTORS)
+
+
 @pytest.mark.parametrize("name", ["max pooling", "activation after dropout"])
 def test_kernels_from_draws_are_symmetric(name):
     net, x = NETWORKS[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whydeep.errors import InputError
-from whydeep.theory.infinite._blocks import available
+from whydeep.memory import available
 
 __all__ = ["check_memory"]
 

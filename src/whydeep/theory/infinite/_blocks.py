@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.errors import InputError, UnsupportedError
+from whydeep.memory import available
 from whydeep.network import Network
 from whydeep.progress import progress_bar
 from whydeep.theory.infinite._plan import FRESH, Plan, plan
@@ -240,14 +240,3 @@ def _check_memory(steps: Plan, sizes: tuple[int, int], side: int, itemsize: int)
         needed=f"less than the {there / 2**30:.1f} GiB that are free",
         suggestion='fewer inputs at a time, a smaller tile=, dtype="float32", or smaller images',
     )
-
-
-def available() -> int:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) << 10
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError, AttributeError):
-        return 1 << 62  # unknown: let the system say
