@@ -173,7 +173,7 @@ def test_tiles_change_nothing():
 
 
 def test_what_does_not_fit_in_memory_is_refused_before_it_is_computed(monkeypatch):
-    monkeypatch.setattr(_blocks, "available", lambda: 1000)
+    monkeypatch.setattr(_blocks, "available", lambda: 100)
     with pytest.raises(InputError, match="do not fit into memory"):
         general(wd.mlp(2, 8, "gelu"), VECTORS)
 
