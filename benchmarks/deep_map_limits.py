@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from _page import machine, markdown, show, write_page
 from threadpoolctl import threadpool_info
 
 THREADS = 2
@@ -166,27 +166,6 @@ def table(rows, depths):
     return head, lines
 
 
-def show(head, blocks):
-    from rich.console import Console
-    from rich.table import Table
-
-    for title, block in zip(("clock, ms", "all processors, ms"), blocks, strict=True):
-        shown = Table(*head, title=f"relu network, {INPUTS} inputs: {title}")
-        for column in shown.columns[1:]:
-            column.justify = "right"
-        for line in block:
-            shown.add_row(*line)
-        Console(width=max(150, Console().width)).print(shown)
-
-
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def libraries():
     """The BLAS libraries in use, and the processors they take this one for."""
     return ", ".join(
@@ -215,13 +194,6 @@ def verdict(rows, depths):
 def page(head, blocks, told, depths, rounds):
     import whydeep as wd
 
-    def lines(block):
-        return [
-            "| " + " | ".join(head) + " |",
-            "| --- |" + " ---: |" * (len(head) - 1),
-            *("| " + " | ".join(line) + " |" for line in block),
-        ]
-
     return "\n".join(
         [
             "# Deep kernels beside their limits",
@@ -233,11 +205,11 @@ def page(head, blocks, told, depths, rounds):
             "",
             "By the clock, which other work on the machine slows:",
             "",
-            *lines(blocks[0]),
+            *markdown(head, blocks[0]),
             "",
             "Processor time, summed over threads:",
             "",
-            *lines(blocks[1]),
+            *markdown(head, blocks[1]),
             "",
             '"Over the limits": the median over depths, divided by products and writing together.',
             f"Depths {', '.join(map(str, depths))} are one table each, made once and not timed",
@@ -245,7 +217,7 @@ def page(head, blocks, told, depths, rounds):
             "",
             *told,
             "",
-            f"{processor()}, Python {platform.python_version()}, numpy {np.__version__},",
+            f"{machine()}, numpy {np.__version__},",
             f"whydeep {wd.__version__}; {libraries()}.",
             "",
             "Again: `python benchmarks/deep_map_limits.py --write`.",
@@ -271,15 +243,12 @@ def main():
         for size in options.sizes
     ]
     head, blocks = table(rows, DEPTHS)
-    show(head, blocks)
+    for title, block in zip(("clock, ms", "all processors, ms"), blocks, strict=True):
+        show(head, block, f"relu network, {INPUTS} inputs: {title}", width=150)
     agree, told = verdict(rows, DEPTHS)
     print("\n".join(told))
     if options.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        text = page(head, blocks, told, DEPTHS, options.rounds)
-        PAGE.write_text(text, encoding="utf-8")
-        shown = PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE
-        print(f"written: {shown}")
+        write_page(PAGE, page(head, blocks, told, DEPTHS, options.rounds))
     return 0 if agree else 1
 
 

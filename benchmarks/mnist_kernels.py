@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _page import markdown, write_page
 
 import whydeep as wd
 from whydeep.theory.estimators import NNGPClassifier, NTKClassifier
@@ -83,7 +84,7 @@ def table(rows):
     head = ("images", "chosen by", "depth", "weight_var", "bias_var", "noise", "test accuracy",
             "asked", "NTK, same numbers", "fit + predict, s", "processor s",
             "search, processor s")  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "| --- " * 2 + "|" + " ---: |" * (len(head) - 2)]
+    lines = []
     for row in rows:
         chosen = (f"{value:g}" for value in row["chosen"].values())
         cells = (
@@ -91,8 +92,8 @@ def table(rows):
             f"{row['accuracy']:.4f}", f"{ASKED.get(row['size'], 0):.3f}", f"{row['ntk']:.4f}",
             f"{row['wall']:.1f}", f"{row['cpu']:.1f}", f"{row['search_cpu']:.0f}",
         )  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        lines.append(cells)
+    return markdown(head, lines, left=2)
 
 
 def page(rows):
@@ -143,8 +144,7 @@ def main():
             print(row, flush=True)
     print("\n".join(table(rows)))
     if options.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(rows), encoding="utf-8")
+        write_page(PAGE, page(rows))
     reached = all(row["accuracy"] >= ASKED.get(row["size"], 0.0) for row in rows)
     quick = all(row["wall"] < MOST_SECONDS for row in rows)
     print("reached" if reached else "NOT REACHED", "in time" if quick else "NOT IN TIME")

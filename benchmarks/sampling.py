@@ -27,7 +27,6 @@ import itertools
 import json
 import math
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from pathlib import Path
 from statistics import NormalDist, median
 
 import numpy as np
+from _page import machine, markdown, show, versions_of, write_page
 
 DEPTH, WIDTH, INPUTS, WEIGHT_VAR = 8, 64, 4, 1.0
 THREADS = 2
@@ -394,40 +394,14 @@ def table(results):
     return head, rows
 
 
-def show(head, rows):
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(*head, title=f"tanh, depth {DEPTH}, width {WIDTH}, {INPUTS} inputs")
-    for column in shown.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        shown.add_row(*row)
-    Console(width=max(120, Console().width)).print(shown)
-
-
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def page(head, rows, verdict, results, seconds):
-    versions = {}
-    for r in results:
-        versions |= r.versions
-    ran = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     lines = [
         "# Sampling: draws per second",
         "",
         f"Tanh networks of depth {DEPTH} and width {WIDTH} at C_W = 1, C_b = 0; {INPUTS} digits as",
         "inputs. Of every network all preactivations and the tangent kernel of the output.",
         "",
-        "| " + " | ".join(head) + " |",
-        "| --- |" + " ---: |" * (len(head) - 1),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        *markdown(head, rows),
         "",
         f"Medians over {len(results[0].rates)} repetitions of at least {seconds:g} s, float32,",
         f"on {THREADS} processors, the sides in turn. Memory is the peak of the whole process.",
@@ -444,7 +418,7 @@ def page(head, rows, verdict, results, seconds):
         "",
         *verdict,
         "",
-        f"{processor()}, Python {platform.python_version()}, {ran}.",
+        f"{machine()}, {versions_of([r.versions for r in results])}.",
         "",
         "Again: `python benchmarks/sampling.py --write`.",
         "",
@@ -472,7 +446,7 @@ def main():
             found[side].append(run_child(side, options.seconds, options.repetitions))
     results = [merged(found[side]) for side in SIDES]
     head, rows = table(results)
-    show(head, rows)
+    show(head, rows, f"tanh, depth {DEPTH}, width {WIDTH}, {INPUTS} inputs")
     scores, bound = disagreements(results)
     agree = max(scores.values()) < bound
     pairs = "; ".join(f"{a} and {b} {z:.2f}" for (a, b), z in scores.items())
@@ -483,11 +457,7 @@ def main():
     ]
     print("\n".join(verdict))
     if options.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(head, rows, verdict, results, options.seconds), encoding="utf-8")
-        print(
-            f"written: {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE}"
-        )
+        write_page(PAGE, page(head, rows, verdict, results, options.seconds))
     return 0 if agree else 1
 
 

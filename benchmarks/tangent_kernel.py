@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from statistics import median
 
 import numpy as np
 from _child import resident, timed
+from _page import load_average, machine, markdown, show_columns, write_page
 from _peer import QUIET, peer_python
 
 HERE = Path(__file__).parent
@@ -362,14 +362,6 @@ def verdicts(results):
     return lines, good
 
 
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def page(rows, lines, results, load):
     versions = {}
     for found in results.values():
@@ -385,9 +377,7 @@ def page(rows, lines, results, load):
             "global average, 10 outputs) on 64 inputs of 32 x 32 x 3. The same weights and inputs",
             f"for all, the sides in turn in processes of their own on {THREADS} processors.",
             "",
-            "| " + " | ".join(HEAD) + " |",
-            "| --- | --- |" + " ---: |" * (len(HEAD) - 2),
-            *("| " + " | ".join(r) + " |" for r in rows),
+            *markdown(HEAD, rows, left=2),
             "",
             *lines,
             "",
@@ -399,8 +389,8 @@ def page(rows, lines, results, load):
             "torch.func is given blocks of 64 inputs and symmetry; a call that takes more than",
             f"{LONG:g} s is made once. nngeometry runs on this environment's PyTorch.",
             "",
-            f"{processor()}, Python {platform.python_version()};",
-            f"load average {load[0]:.2f} before and {load[1]:.2f} after: other work was going on",
+            f"{machine()};",
+            f"{load}: other work was going on",
             "if it is above 2, and then the processor times say more.",
             "",
             *ran,
@@ -409,12 +399,6 @@ def page(rows, lines, results, load):
             "",
         ]
     )
-
-
-def show(head, rows):
-    widths = [max(len(r[k]) for r in (head, *rows)) for k in range(len(head))]
-    for row in (head, *rows):
-        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)))
 
 
 def main():
@@ -439,13 +423,11 @@ def main():
         results = {case: measured(case, options, Path(name)) for case in cases}
     rows = [row for case, found in results.items() for row in rows_of(case, found)]
     lines, good = verdicts(results)
-    show(HEAD, rows)
+    show_columns(HEAD, rows, left=len(HEAD))
     print("\n".join(lines))
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     if options.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(rows, lines, results, (before, os.getloadavg()[0])), encoding="utf-8")
-        print(f"written: {PAGE.relative_to(HERE.parent)}")
+        write_page(PAGE, page(rows, lines, results, load_average(before)))
     return 0 if good else 1
 
 

@@ -25,7 +25,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from _page import machine, markdown, show, versions_of, write_page
 
 NETWORKS, WIDTHS, EXAMPLES, STEP = 256, (32, 128, 128, 1), 64, 0.2
 THREADS = 2
@@ -278,28 +278,15 @@ def agreement(rounds, exact):
     }
 
 
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def page(head, rows, said, rounds, options):
-    versions = {}
-    for side in SIDES:
-        versions |= rounds[0][side]["versions"]
-    ran = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    ran = versions_of([rounds[0][side]["versions"] for side in SIDES])
     lines = [
         "# Training: network-steps per second",
         "",
         f"{NETWORKS} tanh networks {'-'.join(map(str, WIDTHS))}, {EXAMPLES} examples, full-batch",
         "gradient descent on the squared loss, float32.",
         "",
-        "| " + " | ".join(head) + " |",
-        "| --- |" + " ---: |" * (len(head) - 1),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        *markdown(head, rows),
         "",
         f"Medians of {options.rounds} rounds, {options.repetitions} times {options.steps} steps,",
         f"on {THREADS} processors, the sides in turn; ratios are medians over rounds. Processor",
@@ -313,24 +300,12 @@ def page(head, rows, said, rounds, options):
         "",
         *said,
         "",
-        f"{processor()}, Python {platform.python_version()}, {ran}.",
+        f"{machine()}, {ran}.",
         "",
         "Again: `python benchmarks/training.py --write`.",
         "",
     ]
     return "\n".join(lines)
-
-
-def show(head, rows):
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(*head, title=f"{NETWORKS} networks {'-'.join(map(str, WIDTHS))}")
-    for column in shown.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        shown.add_row(*row)
-    Console(width=max(120, Console().width)).print(shown)
 
 
 def main():
@@ -350,7 +325,7 @@ def main():
         options.steps, options.repetitions, options.rounds = 10, 1, 1
     rounds, exact = measure(options)
     head, rows = table(rounds)
-    show(head, rows)
+    show(head, rows, f"{NETWORKS} networks {'-'.join(map(str, WIDTHS))}")
     found = agreement(rounds, exact)
     agree = max(found.values()) < AGREEMENT
     each = ", ".join(f"{side} {value:.0e}" for side, value in found.items())
@@ -361,11 +336,7 @@ def main():
     ]
     print("\n".join(said))
     if options.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(head, rows, said, rounds, options), encoding="utf-8")
-        print(
-            f"written: {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE}"
-        )
+        write_page(PAGE, page(head, rows, said, rounds, options))
     return 0 if agree else 1
 
 

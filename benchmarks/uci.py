@@ -23,6 +23,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import sklearn
+from _page import markdown, write_page
 from scipy import stats
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -177,13 +178,10 @@ def page(names, scores, seconds, verdict):
         "rows; the test fold is seen once. Nominal columns become one column a value, then all are",
         "standardised on the training folds.",
         "",
-        "| method | " + " | ".join(columns) + " | processor min |",
-        "| --- |" + " ---: |" * (len(columns) + 1),
-        *(
-            f"| {kind} | " + " | ".join(f"{values[k]:.2f}" for values in columns.values())
-            + f" | {seconds[kind] / 60:.1f} |"
+        *markdown(("method", *columns, "processor min"), (
+            (kind, *(f"{v[k]:.2f}" for v in columns.values()), f"{seconds[kind] / 60:.1f}")
             for k, kind in enumerate(METHODS)
-        ),
+        )),
         "",
         verdict,
         f"The difference of the two means {100 * gap.mean():+.2f} points has a standard error over",
@@ -200,12 +198,10 @@ def page(names, scores, seconds, verdict):
         "After Arora et al. 2020, who chose once a set, on one half of it. The candidates differ",
         "in number: no method was tuned beyond those named.",
         "",
-        "| set | " + " | ".join(METHODS) + " |",
-        "| --- |" + " ---: |" * len(METHODS),
-        *(
-            f"| {name} | " + " | ".join(f"{100 * value:.1f}" for value in row) + " |"
+        *markdown(("set", *METHODS), (
+            (name, *(f"{100 * value:.1f}" for value in row))
             for name, row in zip(names, scores, strict=True)
-        ),
+        )),
         "",
         f"Python {platform.python_version()}, scikit-learn {sklearn.__version__}, whydeep",
         f"{wd.__version__}.",
@@ -244,8 +240,7 @@ def main():
     )
     print(verdict)
     if options.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(list(sets), scores, seconds, verdict), encoding="utf-8")
+        write_page(PAGE, page(list(sets), scores, seconds, verdict))
     return 0 if reached else 1
 
 

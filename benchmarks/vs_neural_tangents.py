@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from statistics import median
 import numpy as np
 from _kernel_reference import conv_pairs, mlp_pairs
 from _nt_cases import CASES, make_inputs, sampled_pairs, sampled_rows
+from _page import load_average, machine, markdown, show_columns, write_page
 from _peer import QUIET, environment_facts, peer_python, size_on_disk
 
 THREADS = 2
@@ -272,21 +272,6 @@ def row(case, found, first_times="firsts"):
     )
 
 
-def show(head, rows):
-    widths = [max(len(r[k]) for r in (head, *rows)) for k in range(len(head))]
-    for first, *others in (head, *rows):
-        right = (cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))
-        print("  ".join((first.ljust(widths[0]), *right)))
-
-
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def page(rows, facts, versions, load):
     ran = {s: ", ".join(f"{k} {v}" for k, v in versions.get(s, {}).items()) for s in SIDES}
     lines = [
@@ -295,9 +280,7 @@ def page(rows, facts, versions, load):
         "NNGP and tangent kernel of N inputs among themselves, both sides in turn, in processes of",
         f"their own on the same {THREADS} processors. Where two numbers stand: theirs / ours.",
         "",
-        "| " + " | ".join(HEAD) + " |",
-        "| --- |" + " ---: |" * (len(HEAD) - 1),
-        *("| " + " | ".join(r) + " |" for r in rows),
+        *markdown(HEAD, rows),
         "",
         "Seconds are medians of the calls of all processes, without compilation, which stands",
         "beside them (theirs: tracing and compiling; ours: what the first call takes longer than",
@@ -322,9 +305,9 @@ def page(rows, facts, versions, load):
         "- **first call**: a new process, after the imports, theirs with compilation, ours with",
         "  compiled code on disk. N = 100 and 2.",
         "",
-        f"{processor()}, Python {platform.python_version()};",
+        f"{machine()};",
         f"theirs: {ran['theirs']}; ours: {ran['ours']}.",
-        f"Other work on the machine: load average {load[0]:.2f} before and {load[1]:.2f} after.",
+        f"Other work on the machine: {load}.",
         "",
         "Again: `python benchmarks/vs_neural_tangents.py --write`.",
         "",
@@ -403,13 +386,10 @@ def main():
                 f"{case['name']}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True
             )
         facts, fine = ([], True) if options.only else extra_facts(options, folder)
-    show(HEAD, rows)
+    show_columns(HEAD, rows)
     print("\n".join(facts))
     if options.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        load = (before, os.getloadavg()[0])
-        PAGE.write_text(page(rows, facts, versions, load), encoding="utf-8")
-        print(f"written: {PAGE.relative_to(HERE.parent)}")
+        write_page(PAGE, page(rows, facts, versions, load_average(before)))
     return 0 if good and fine else 1
 
 
