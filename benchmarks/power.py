@@ -26,7 +26,7 @@ from scipy import stats
 
 import whydeep as wd
 from whydeep.comparison import Plan, compare, verify
-from whydeep.theory import _kernel, _predict, _vertex
+from whydeep.theory.finite import _kernel, _predict, _vertex
 
 DEPTH = 8
 ACTIVATIONS = ("tanh", "relu", "gelu")

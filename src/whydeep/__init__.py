@@ -79,14 +79,14 @@ if TYPE_CHECKING:
     from whydeep.network import resnet as resnet
     from whydeep.network import transformer as transformer
     from whydeep.report import write_report as write_report
-    from whydeep.theory import Kernel as Kernel
-    from whydeep.theory import Prediction as Prediction
-    from whydeep.theory import kernel as kernel
-    from whydeep.theory import predict as predict
     from whydeep.theory.estimators import NNGPClassifier as NNGPClassifier
     from whydeep.theory.estimators import NNGPRegressor as NNGPRegressor
     from whydeep.theory.estimators import NTKClassifier as NTKClassifier
     from whydeep.theory.estimators import NTKRegressor as NTKRegressor
+    from whydeep.theory.finite import Prediction as Prediction
+    from whydeep.theory.finite import predict as predict
+    from whydeep.theory.infinite import Kernel as Kernel
+    from whydeep.theory.infinite import kernel as kernel
     from whydeep.theory.training import LearningCurve as LearningCurve
     from whydeep.theory.training import StableStep as StableStep
     from whydeep.theory.training import TrainingPrediction as TrainingPrediction
@@ -123,7 +123,7 @@ _HOMES = {
     "GroupNorm": "whydeep.network",
     "Identity": "whydeep.network",
     "ImportCheck": "whydeep.comparison",
-    "Kernel": "whydeep.theory",
+    "Kernel": "whydeep.theory.infinite",
     "LayerNorm": "whydeep.network",
     "LearningCurve": "whydeep.theory.training",
     "MaxPool": "whydeep.network",
@@ -136,7 +136,7 @@ _HOMES = {
     "NTKRegressor": "whydeep.theory.estimators",
     "Network": "whydeep.network",
     "PositionalEmbedding": "whydeep.network",
-    "Prediction": "whydeep.theory",
+    "Prediction": "whydeep.theory.finite",
     "RMSNorm": "whydeep.network",
     "Recurrent": "whydeep.network",
     "Residual": "whydeep.network",
@@ -154,7 +154,7 @@ _HOMES = {
     "from_jax": "whydeep.comparison",
     "from_torch": "whydeep.comparison",
     "index": "whydeep.network",
-    "kernel": "whydeep.theory",
+    "kernel": "whydeep.theory.infinite",
     "kernel_spectrum": "whydeep.theory.training",
     "largest_stable_step": "whydeep.theory.training",
     "learning_curve": "whydeep.theory.training",
@@ -162,7 +162,7 @@ _HOMES = {
     "measure": "whydeep.ensemble",
     "measure_kernels": "whydeep.ensemble",
     "mlp": "whydeep.network",
-    "predict": "whydeep.theory",
+    "predict": "whydeep.theory.finite",
     "predict_training": "whydeep.theory.training",
     "repeat": "whydeep.network",
     "resize": "whydeep.network",

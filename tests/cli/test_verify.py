@@ -16,7 +16,7 @@ import typer.testing
 
 from whydeep.cli import _verify as command
 from whydeep.cli import app
-from whydeep.theory import predict
+from whydeep.theory.finite import predict
 
 # By its full name: `whydeep.comparison` is the function that the package exports.
 comparing = importlib.import_module("whydeep.comparison._verify")

@@ -11,7 +11,7 @@ from whydeep.comparison._weights import apply_crossed, crossed_weights
 from whydeep.ensemble import measure
 from whydeep.errors import InputError
 from whydeep.network import mlp
-from whydeep.theory import predict
+from whydeep.theory.finite import predict
 
 X = np.array([[1.0, 0.3, -0.5], [0.2, -0.9, 1.1]])
 

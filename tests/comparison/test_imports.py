@@ -30,7 +30,7 @@ from whydeep.ensemble import (
     measure_function_kernels,
 )
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.theory import Kernel, kernel
+from whydeep.theory.infinite import Kernel, kernel
 
 X = np.random.default_rng(1).normal(size=(3, 12))
 

@@ -9,7 +9,7 @@ import pytest
 from whydeep.comparison import Plan, verify
 from whydeep.errors import InputError
 from whydeep.network import mlp
-from whydeep.theory import predict
+from whydeep.theory.finite import predict
 
 
 def test_tangent_kernels_are_measured_apart_with_draws_of_their_own():

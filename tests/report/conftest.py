@@ -7,7 +7,7 @@ from whydeep.comparison import compare
 from whydeep.ensemble import Density, Measurement
 from whydeep.network import mlp
 from whydeep.observables import reduce
-from whydeep.theory import preactivation_density, predict
+from whydeep.theory.finite import preactivation_density, predict
 
 BATCHES = 60
 

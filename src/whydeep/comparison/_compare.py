@@ -15,7 +15,7 @@ from whydeep.comparison._weights import apply_crossed, crossed_weights
 from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.observables import OBSERVABLES, reduce
-from whydeep.theory import Prediction
+from whydeep.theory.finite import Prediction
 
 __all__ = ["check_level", "compare"]
 

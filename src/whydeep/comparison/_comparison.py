@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whydeep.comparison._rows import Row
+from whydeep.comparison._verdicts import worst_verdict
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES
 
@@ -56,8 +57,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The worst verdict of a row: disagrees, else not resolved, else agrees."""
-        found = {row.verdict for row in self.rows}
-        return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
+        return worst_verdict(row.verdict for row in self.rows)
 
     @property
     def reason(self) -> str:

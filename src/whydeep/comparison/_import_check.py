@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.comparison._import_rows import Answer
+from whydeep.comparison._verdicts import coloured, worst_verdict
 from whydeep.ensemble import KernelSamples
 from whydeep.network import Network
 
@@ -19,7 +20,6 @@ __all__ = ["TITLES", "ImportCheck", "Line"]
 TITLES = {"nngp": "NNGP kernel", "ntk": "tangent kernel"}
 # Outputs that differ by less are the same up to rounding of some hundred operations.
 _SAME = 1e-4
-_STYLES = {"agrees": "green", "disagrees": "bold red", "not resolved": "yellow"}
 _WIDE = 200
 
 
@@ -80,10 +80,8 @@ class ImportCheck:
     @property
     def verdict(self) -> str:
         """The worst verdict of an answer: disagrees, else not resolved, else agrees."""
-        found = {answer.row.verdict for answer in self.answers}
-        if not self.identical:
-            found.add("disagrees")
-        return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
+        identity = () if self.identical else ("disagrees",)
+        return worst_verdict((*identity, *(answer.row.verdict for answer in self.answers)))
 
     @property
     def identical(self) -> bool:
@@ -166,11 +164,9 @@ class ImportCheck:
             marks = []
             for question in self._questions:
                 answer = next((a for a in self.of(question) if a.kernel == kernel), None)
-                verdict = "" if answer is None else answer.row.verdict
-                marks.append(f"[{_STYLES.get(verdict, '')}]{verdict}[/]" if verdict else "")
+                marks.append("" if answer is None else coloured(answer.row.verdict))
             table.add_row(kernel.upper(), *(_percent(*n) for n in numbers), *marks)
-        style = _STYLES[self.verdict]
-        lines = [f"[{style}]{self.verdict}[/]: {escape(self.reason)}."]
+        lines = [f"{coloured(self.verdict)}: {escape(self.reason)}."]
         lines += [f"[dim]{escape(note)}[/]" for note in self.notes]
         ntk = f", {self.real.ntk_draws:,} of its gradients" if "ntk" in self.lines else ""
         lines.append(

@@ -28,7 +28,7 @@ from whydeep.comparison._import_rows import (
 from whydeep.ensemble import KernelSamples, measure_kernels, parameters_of
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import DotProductAttention, Network, widened
-from whydeep.theory import kernel as infinite_kernel
+from whydeep.theory.infinite import kernel as infinite_kernel
 
 __all__ = ["check_import", "extrapolation_factors"]
 

@@ -13,7 +13,7 @@ from whydeep.ensemble import Measurement, check_sampling, measure
 from whydeep.errors import InputError
 from whydeep.network import Network, check_whole
 from whydeep.progress import phase
-from whydeep.theory import Prediction, predict
+from whydeep.theory.finite import Prediction, predict
 
 __all__ = ["DRAWS", "NTK_DRAWS", "Outcome", "Plan", "verify"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from whydeep.ensemble import Measurement
 from whydeep.report._figure import MEASURED, THEORY, Figure, Group, Key, Plot, axis, line, points
-from whydeep.theory import Prediction, preactivation_density
+from whydeep.theory.finite import Prediction, preactivation_density
 
 __all__ = ["density_group"]
 

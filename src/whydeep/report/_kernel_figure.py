@@ -9,7 +9,7 @@ import numpy as np
 from whydeep.ensemble import Measurement
 from whydeep.observables import OBSERVABLES, pair_indices, reduce
 from whydeep.report._figure import SERIES, Figure, Group, Key, Plot, axis, line, points
-from whydeep.theory import Prediction
+from whydeep.theory.finite import Prediction
 
 __all__ = ["kernel_group"]
 

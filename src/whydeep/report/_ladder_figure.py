@@ -18,7 +18,7 @@ from whydeep.report._figure import (
     line,
     points,
 )
-from whydeep.theory import Prediction
+from whydeep.theory.finite import Prediction
 
 __all__ = ["ladder_group"]
 

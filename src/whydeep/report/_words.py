@@ -8,7 +8,7 @@ from html import escape
 from whydeep.comparison import Comparison, Row, ratio_text
 from whydeep.ensemble import Measurement
 from whydeep.observables import OBSERVABLES
-from whydeep.theory import Prediction
+from whydeep.theory.finite import Prediction
 
 __all__ = ["HEADLINES", "MARKS", "cards", "facts", "headline", "sources", "table"]
 

@@ -20,7 +20,7 @@ from whydeep.report._kernel_figure import kernel_group
 from whydeep.report._ladder_figure import ladder_group
 from whydeep.report._provenance import provenance
 from whydeep.report._words import cards, facts, headline, sources, table
-from whydeep.theory import Prediction
+from whydeep.theory.finite import Prediction
 
 __all__ = ["render_report", "write_report"]
 

@@ -1,7 +1,6 @@
-"""What theory predicts: infinite width and its first corrections. Never imports a measurement."""
+"""PREDICT: what theory says of a network.
 
-from whydeep.theory._density import preactivation_density as preactivation_density
-from whydeep.theory._predict import predict as predict
-from whydeep.theory._prediction import Prediction as Prediction
-from whydeep.theory.infinite import Kernel as Kernel
-from whydeep.theory.infinite import kernel as kernel
+`infinite` has the kernels of any architecture, `finite` the first corrections in 1/width,
+`training` what gradient descent makes of both, `estimators` the predictors that follow. Each is
+imported from where it stands: a kernel waits for nothing that only training needs.
+"""

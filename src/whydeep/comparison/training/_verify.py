@@ -16,7 +16,7 @@ from whydeep.comparison.training._rows import TrainingRow, judge, limit_row, pow
 from whydeep.ensemble.training import Training, train
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_whole
-from whydeep.theory import kernel
+from whydeep.theory.infinite import kernel
 from whydeep.theory.training import TrainingPrediction, predict_training
 
 __all__ = ["DRAWS", "TrainingOutcome", "TrainingPlan", "verify_training"]

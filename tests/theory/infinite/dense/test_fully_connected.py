@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from whydeep.activations import custom, get
 from whydeep.network import mlp
-from whydeep.theory._kernel import infinite_width, tangent_kernels
+from whydeep.theory.finite._kernel import infinite_width, tangent_kernels
 from whydeep.theory.infinite.dense import DenseStack, dense_kernels
 from whydeep.theory.infinite.dense._deep_map import deep_plan
 

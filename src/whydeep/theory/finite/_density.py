@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from whydeep.errors import InputError
-from whydeep.theory._prediction import Prediction
+from whydeep.theory.finite._prediction import Prediction
 
 __all__ = ["preactivation_density"]
 
@@ -52,7 +52,7 @@ def preactivation_density(
     Example:
         >>> import numpy as np
         >>> from whydeep.network import mlp
-        >>> from whydeep.theory import predict
+        >>> from whydeep.theory.finite import predict
         >>> predicted = predict(mlp(2, 50, "relu"), np.array([[1.0, 1.0]]))
         >>> preactivation_density(predicted, np.array([0.0, 4.0]), order=0).round(4)
         array([0.2821, 0.0052])

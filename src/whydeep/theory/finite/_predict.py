@@ -13,9 +13,9 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import Estimate
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES, expand, reduce
-from whydeep.theory._kernel import Layer, infinite_width, tangent_kernels
-from whydeep.theory._prediction import Prediction
-from whydeep.theory._vertex import first_corrections
+from whydeep.theory.finite._kernel import Layer, infinite_width, tangent_kernels
+from whydeep.theory.finite._prediction import Prediction
+from whydeep.theory.finite._vertex import first_corrections
 
 __all__ = ["predict"]
 

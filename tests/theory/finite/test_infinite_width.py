@@ -5,7 +5,7 @@ import pytest
 
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import mlp
-from whydeep.theory import predict
+from whydeep.theory.finite import predict
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(3, 4))

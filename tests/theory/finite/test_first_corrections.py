@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from whydeep.network import mlp
-from whydeep.theory import predict
+from whydeep.theory.finite import predict
 
 # The setting in which the formula sheet's numbers were measured by Monte Carlo (notes, record).
 X = np.array([[1.0, 0.3, -0.5], [0.2, -0.9, 1.1]])

@@ -31,7 +31,7 @@ from whydeep.gaussian import (
 )
 from whydeep.network import Network
 from whydeep.observables import pair_indices, positions, quadruple_indices
-from whydeep.theory._kernel import Layer
+from whydeep.theory.finite._kernel import Layer
 
 __all__ = ["first_corrections"]
 

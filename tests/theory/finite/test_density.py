@@ -6,7 +6,7 @@ from scipy import integrate, stats
 
 from whydeep.errors import InputError
 from whydeep.network import mlp
-from whydeep.theory import preactivation_density, predict
+from whydeep.theory.finite import preactivation_density, predict
 
 
 @pytest.fixture(scope="module")
