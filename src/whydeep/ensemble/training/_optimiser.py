@@ -63,6 +63,11 @@ def read_optimiser(given: Any) -> Optimiser:
         return SGD
     if given == "adam":
         return _ADAM
+    functions = (getattr(given, name, None) for name in ("init", "update"))
+    if all(map(callable, functions)) and not isinstance(given, type):
+        # Its methods have a hash, where it has none.
+        rule = optax.GradientTransformation(given.init, given.update)
+        return Optimiser("an optax transformation", rule, takes_step=False)
     if isinstance(given, tuple) and len(given) == 2 and given[0] == "momentum":
         decay = check_number("momentum", given[1])
         if decay >= 1:
@@ -72,11 +77,6 @@ def read_optimiser(given: Any) -> Optimiser:
                 needed="0 <= momentum < 1",
             )
         return _momentum(decay)
-    functions = callable(getattr(given, "init", None)) and callable(getattr(given, "update", None))
-    if functions and not isinstance(given, type):
-        # Its methods have a hash, where it has none.
-        rule = optax.GradientTransformation(given.init, given.update)
-        return Optimiser("an optax transformation", rule, takes_step=False)
     raise InputError("That is no optimiser.", received=f"optimizer={given!r}"[:200], needed=_NEEDED)
 
 
