@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from whydeep.comparison import Comparison, Outcome, Row, ratio_text
+from whydeep.cli._console import output, plain_table
+from whydeep.comparison import SEVERITY, Comparison, Outcome, Row, coloured, ratio_text
 from whydeep.observables import OBSERVABLES
 from whydeep.report import HEADLINES, MARKS
 
 __all__ = ["print_outcome"]
 
-_STYLES = {"agrees": "green", "disagrees": "bold red", "not resolved": "yellow"}
-# Where nobody looks (a pipe, a file), lines are not broken at 80 columns.
-_WIDE = 200
-
 
 def print_outcome(outcome: Outcome, inputs: str, written: Path | None, *, all_layers: bool) -> None:
     """Print what was compared, the table, the verdict, and where the report is."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    console = output()
     comparison = outcome.comparison
     console.print(escape(_about(outcome, inputs)), style="dim", highlight=False)
     console.print()
@@ -31,12 +25,9 @@ def print_outcome(outcome: Outcome, inputs: str, written: Path | None, *, all_la
     for name, reason in comparison.missing.items():
         console.print(f"[dim]{OBSERVABLES[name].title}: none, {escape(reason)}[/]")
     console.print()
-    style = _STYLES[comparison.verdict]
-    console.print(
-        f"[{style}]{MARKS[comparison.verdict]} {HEADLINES[comparison.verdict]}[/]: "
-        f"{escape(comparison.reason)}.",
-        highlight=False,
-    )
+    verdict = comparison.verdict
+    headline = coloured(verdict, f"{MARKS[verdict]} {HEADLINES[verdict]}")
+    console.print(f"{headline}: {escape(comparison.reason)}.", highlight=False)
     console.print(
         f"[dim]{comparison.tests} tests share a false-alarm rate of {comparison.alpha:.2g}; "
         f"{outcome.seconds:.0f} s[/]",
@@ -61,7 +52,7 @@ def _about(outcome: Outcome, inputs: str) -> str:
 
 
 def _compact(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     table.add_column("observable", no_wrap=True)
     table.add_column("measured / predicted", no_wrap=True)
     table.add_column("farthest layer", no_wrap=True)
@@ -72,7 +63,7 @@ def _compact(comparison: Comparison) -> Table:
         layers = [r for r in rows if r.layer is not None]
         worst = max(layers, key=_badness)
         state = max(rows, key=_badness)
-        mark = f"[{_STYLES[state.verdict]}]{MARKS[state.verdict]} {state.verdict}[/]"
+        mark = _mark(state.verdict)
         if state.verdict != "agrees":
             bad = sum(r.verdict == state.verdict for r in rows)
             where = "all layers" if state.layer is None else f"layer {state.layer}"
@@ -84,14 +75,17 @@ def _compact(comparison: Comparison) -> Table:
     return table
 
 
+def _mark(verdict: str) -> str:
+    return coloured(verdict, f"{MARKS[verdict]} {verdict}")
+
+
 def _badness(row: Row) -> tuple[int, float]:
-    order = ("agrees", "not resolved", "disagrees")
     size = float(row.draws_needed or 0) if row.verdict == "not resolved" else abs(row.z)
-    return order.index(row.verdict), size
+    return SEVERITY.index(row.verdict), size
 
 
 def _full(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("observable", "layer", "measured / predicted", "z", "p", "pattern", "verdict"):
         table.add_column(
             name,
@@ -100,7 +94,7 @@ def _full(comparison: Comparison) -> Table:
         )
     previous = ""
     for row in comparison.rows:
-        mark = f"[{_STYLES[row.verdict]}]{MARKS[row.verdict]} {row.verdict}[/]"
+        mark = _mark(row.verdict)
         if row.verdict != "agrees":
             mark += f": {escape(row.reason)}"
         table.add_row(

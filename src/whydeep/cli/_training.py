@@ -7,11 +7,12 @@ import math
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whydeep.cli._console import output, plain_table
 from whydeep.cli._document import finite
+from whydeep.comparison import coloured
 
 if TYPE_CHECKING:
     from whydeep.comparison.training import TrainingOutcome, TrainingRow
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["show_training", "training_outcome"]
 
 _TEST_INPUTS = 2
-_STYLES = {"agrees": "green", "disagrees": "bold red", "not resolved": "yellow", "reported": "dim"}
-_WIDE = 200
 
 
 def training_outcome(
@@ -57,9 +56,7 @@ def show_training(outcome: TrainingOutcome, about: str, status: int, *, as_json:
         content = {"exit_status": status, "about": about, **outcome.as_dict()}
         typer.echo(json.dumps(finite(content), indent=2, allow_nan=False))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    console = output()
     widths = " → ".join(map(str, outcome.widths))
     console.print(escape(f"{about}\nwidth {widths}, {outcome.plan.draws:,} networks each, seed "
                          f"{outcome.plan.seed}"), style="dim", highlight=False)  # fmt: skip
@@ -68,9 +65,8 @@ def show_training(outcome: TrainingOutcome, about: str, status: int, *, as_json:
     console.print()
     console.print(_catapults(outcome))
     console.print()
-    style = _STYLES[outcome.verdict]
     tests = sum(row.tests for row in outcome.rows if row.predicted is not None)
-    console.print(f"[{style}]{outcome.verdict}[/]: {outcome.reason}.", highlight=False)
+    console.print(f"{coloured(outcome.verdict)}: {outcome.reason}.", highlight=False)
     console.print(
         f"[dim]{tests} tests share a false-alarm rate of {outcome.alpha:.2g}; "
         f"{outcome.seconds:.0f} s[/]", highlight=False,
@@ -78,13 +74,12 @@ def show_training(outcome: TrainingOutcome, about: str, status: int, *, as_json:
 
 
 def _rows(outcome: TrainingOutcome) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("training", "theory", "measured", "verdict"):
         table.add_column(name, no_wrap=True, justify="right" if name == "theory" else "left")
     for row in outcome.rows:
         predicted = "" if row.predicted is None else f"{row.predicted:g}"
-        verdict = f"[{_STYLES[row.verdict]}]{row.verdict}[/]"
-        table.add_row(row.claim, predicted, _number(row), verdict)
+        table.add_row(row.claim, predicted, _number(row), coloured(row.verdict))
     return table
 
 
@@ -96,8 +91,8 @@ def _number(row: TrainingRow) -> str:
 
 def _catapults(outcome: TrainingOutcome) -> Table:
     stable = outcome.predicted.largest_stable_step.value
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="",
+    table = plain_table(
+        title_justify="left", title_style="",
         title=f"Steps around the largest stable one, {stable:.4g}: networks of width "
         f"{outcome.widths[-1]}",
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.comparison._compare import check_level
+from whydeep.comparison._verdicts import worst_verdict
 from whydeep.comparison.training._catapult import Catapult, catapult_of, growth
 from whydeep.comparison.training._rows import TrainingRow, judge, limit_row, power_row
 from whydeep.ensemble.training import Training, train
@@ -108,8 +109,7 @@ class TrainingOutcome:
     @property
     def verdict(self) -> str:
         """The worst of a row: disagrees, else not resolved, else agrees."""
-        found = {row.verdict for row in self.rows}
-        return next((v for v in ("disagrees", "not resolved") if v in found), "agrees")
+        return worst_verdict(row.verdict for row in self.rows)
 
 
 def verify_training(
