@@ -20,11 +20,12 @@ from whydeep.ensemble._batches import (
     plain_batch,
     summarise,
 )
+from whydeep.ensemble._choices import check_choice, check_seed, read_wanted
 from whydeep.ensemble._conditional import Shape
 from whydeep.ensemble._measurement import Density, Measurement
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_whole
-from whydeep.observables import OBSERVABLES, pair_indices, quadruple_indices
+from whydeep.observables import BASIC, OBSERVABLES, pair_indices, quadruple_indices
 from whydeep.progress import progress_bar
 
 __all__ = ["check_sampling", "measure"]
@@ -170,19 +171,12 @@ def _names(network: Network, observables: Iterable[str] | None, rungs: int) -> l
     if rungs < 2:
         missing["kernel_correction"] = "it is a difference of two widths: rungs must be 2 or more"
     if observables is None:
-        return [name for name in OBSERVABLES if name not in missing]
-    wanted = [observables] if isinstance(observables, str) else list(observables)
-    for name in wanted:
-        if name not in OBSERVABLES:
-            raise InputError(
-                "There is no observable of this name.",
-                received=repr(name),
-                needed="one of " + ", ".join(OBSERVABLES),
-            )
-        if name in missing:
-            raise UnsupportedError(
-                f"The {OBSERVABLES[name].title} can't be measured.", cause=missing[name]
-            )
+        return [name for name in BASIC if name not in missing]
+    wanted = read_wanted(observables, OBSERVABLES)
+    for name in sorted(wanted & missing.keys()):
+        raise UnsupportedError(
+            f"The {OBSERVABLES[name].title} can't be measured.", cause=missing[name]
+        )
     if not wanted:
         raise InputError("No observable was asked for.", needed="one of " + ", ".join(OBSERVABLES))
     return [name for name in OBSERVABLES if name in wanted]
@@ -196,27 +190,13 @@ def check_sampling(draws: Any, seed: Any, sampler: str, dtype: str) -> None:
             received=f"draws={draws}",
             needed=f"at least {_FEWEST_DRAWS}",
         )
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
-        raise InputError(
-            "A seed is a whole number.",
-            received=f"seed={seed!r}",
-            needed="0 <= seed < 2**63",
-        )
-    _check_choice("sampler", sampler, ("conditional", "plain"))
-    _check_choice("dtype", dtype, ("float32", "float64"))
-
-
-def _check_choice(label: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(
-            f"There is no {label} of this name.",
-            received=f"{label}={value!r}",
-            needed=" or ".join(map(repr, allowed)),
-        )
+    check_seed(seed)
+    check_choice("sampler", sampler, ("conditional", "plain"))
+    check_choice("dtype", dtype, ("float32", "float64"))
 
 
 def _check(sampler: str, layers: str, size: int, names: list[str], *, average_last: bool) -> None:
-    _check_choice("layers", layers, ("all", "output"))
+    check_choice("layers", layers, ("all", "output"))
     if not average_last and sampler == "conditional":
         raise InputError(
             "The conditional sampler averages each layer over its own weights by construction.",

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.ensemble._choices import check_choice, check_seed, read_wanted
 from whydeep.ensemble._draw import parameters_of
 from whydeep.ensemble._kernels import _checked
-from whydeep.ensemble._measure import _check_choice
 from whydeep.ensemble.training._observe import Data, layers_of
 from whydeep.ensemble.training._problem import Targets, read_targets
 from whydeep.ensemble.training._run import Plan
@@ -50,13 +50,10 @@ def check_numbers(
     check_whole("steps", steps)
     check_whole("costly_draws", costly_draws, least=2)
     check_whole("hessian_inputs", hessian_inputs)
-    _check_choice("dtype", dtype, ("float32", "float64"))
+    check_choice("dtype", dtype, ("float32", "float64"))
     if steps > _MOST_STEPS:
         raise InputError("Too many steps.", received=f"steps={steps}", needed="less than 2**31")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
-        raise InputError(
-            "A seed is a whole number.", received=f"seed={seed!r}", needed="0 <= seed < 2**63"
-        )
+    check_seed(seed)
 
 
 def check_network(network: Any) -> None:
@@ -130,15 +127,8 @@ def read_names(
     if observables is None:
         wanted = {n for n, o in OBSERVABLES.items() if not o.costly and n not in missing}
     else:
-        wanted = {observables} if isinstance(observables, str) else set(observables)
-    for name in sorted(wanted):
-        if name not in OBSERVABLES:
-            raise InputError(
-                "There is no observable of this name.",
-                received=repr(name),
-                needed="one of " + ", ".join(OBSERVABLES),
-            )
-        if name in missing:
+        wanted = read_wanted(observables, OBSERVABLES)
+        for name in sorted(wanted & missing.keys()):
             raise InputError(
                 f"{name} can't be measured.", received=repr(name), needed=missing[name]
             )
