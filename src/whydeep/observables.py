@@ -6,10 +6,22 @@ labelled, `reduce` picks them from a full array.
 
 Layers 1 to L + 1 label preactivations, L + 1 is the output. Quantities of first order are
 coefficients of ``1 / n_(l-1)``, the width of the layer below.
+
+With H_ij;ab the tangent kernel of neurons i, j on inputs a, b and dH its deviation from its mean
+(Roberts, Yaida and Hanin 2022, Chapters 8 and 11), the axes of the four-sample observables are
+
+    E[z_1 z_2 dH_34]  = (1/n) [d12 d34 D_1234 + d13 d24 F_1324 + d14 d23 F_1423]
+    E[dH_12 dH_34]    = (1/n) [d12 d34 A_1234 + d13 d24 B_1324 + d14 d23 B_1423]
+    E[dH_012 z_3]     = (1/n) [d03 d12 P_0123 + d01 d23 Q_0123 + d02 d13 Q_0213]
+    E[ddI_0123]       = (1/n) [d01 d23 R_0123 + d02 d31 R_0231 + d03 d12 R_0312]
+    E[ddII_1234]      = (1/n) [d12 d34 S_1234 + d13 d42 T_1342 + d14 d23 U_1423]
+
+where the deltas are between the neurons, and every number stands for a neuron and its sample.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,14 +29,21 @@ import numpy as np
 import xarray as xr
 
 __all__ = [
+    "BASIC",
     "OBSERVABLES",
     "Observable",
+    "component_indices",
     "expand",
     "pair_indices",
     "positions",
     "quadruple_indices",
     "reduce",
 ]
+
+Symmetry = tuple[tuple[int, ...], ...]
+
+_PAIR: Symmetry = ((1, 0),)
+_VERTEX: Symmetry = ((1, 0, 2, 3), (2, 3, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,7 @@ class Observable:
         samples: 2 for kernels, 4 for four-point objects.
         order: the power of 1/width whose coefficient it is.
         meaning: its definition in one line.
+        symmetry: permutations of the samples that leave it unchanged, and generate all that do.
     """
 
     name: str
@@ -46,6 +66,7 @@ class Observable:
     samples: int
     order: int
     meaning: str
+    symmetry: Symmetry
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -53,11 +74,18 @@ class Observable:
         return ("layer", *(f"input_{k}" for k in range(1, self.samples + 1)))
 
 
+def _fluctuation(letter: str, title: str, meaning: str, *symmetry: tuple[int, ...]) -> Observable:
+    prefix = "ntk" if letter in "ABDF" else "dntk" if letter in "PQ" else "ddntk"
+    return Observable(f"{prefix}_{letter}", title, letter, 4, 1, meaning, symmetry)
+
+
 OBSERVABLES: Mapping[str, Observable] = {
     o.name: o
     for o in (
-        Observable("kernel", "kernel", "K", 2, 0, "E[z_ia z_ib] at infinite width"),
-        Observable("ntk", "tangent kernel", "Θ", 2, 0, "E of sum lambda dz_ia dz_ib, same limit"),
+        Observable("kernel", "kernel", "K", 2, 0, "E[z_ia z_ib] at infinite width", _PAIR),
+        Observable(
+            "ntk", "tangent kernel", "Θ", 2, 0, "E of sum lambda dz_ia dz_ib, same limit", _PAIR
+        ),
         Observable(
             "four_point",
             "four-point vertex",
@@ -65,6 +93,7 @@ OBSERVABLES: Mapping[str, Observable] = {
             4,
             1,
             "n_(l-1) times the connected E[z_ia z_ib z_jc z_jd], i != j",
+            _VERTEX,
         ),
         Observable(
             "kernel_correction",
@@ -73,10 +102,89 @@ OBSERVABLES: Mapping[str, Observable] = {
             2,
             1,
             "n_(l-1) times (E[z_ia z_ib] - K)",
+            _PAIR,
+        ),
+        Observable(
+            "ntk_correction",
+            "tangent kernel correction",
+            "Θ{1}",
+            2,
+            1,
+            "n_(l-1) times (E[H_ii;ab] - Theta)",
+            _PAIR,
+        ),
+        _fluctuation(
+            "A", "tangent kernel variance A", "n_(l-1) Cov(H_ii;ab, H_jj;cd), i != j", *_VERTEX
+        ),
+        _fluctuation(
+            "B", "tangent kernel variance B", "n_(l-1) E[H_ij;ac H_ij;bd], axes a b c d, i != j",
+            (2, 3, 0, 1), (1, 0, 3, 2),
+        ),
+        _fluctuation(
+            "D", "preactivations with tangent kernel D",
+            "n_(l-1) Cov(z_ia z_ib, H_jj;cd), i != j", (1, 0, 2, 3), (0, 1, 3, 2),
+        ),
+        _fluctuation(
+            "F", "preactivations with tangent kernel F",
+            "n_(l-1) E[z_ia z_jc H_ij;bd], axes a b c d, i != j", (2, 3, 0, 1),
+        ),
+        _fluctuation(
+            "P", "differential of the tangent kernel P",
+            "n_(l-1) E[dH_ijj;abc z_id], i != j", (0, 2, 1, 3),
+        ),
+        _fluctuation(
+            "Q", "differential of the tangent kernel Q", "n_(l-1) E[dH_iij;abc z_jd], i != j"
+        ),
+        _fluctuation(
+            "R", "second differential R", "n_(l-1) E[ddI_iijj;abcd], i != j", (0, 1, 3, 2)
+        ),
+        _fluctuation(
+            "S", "second differential S", "n_(l-1) E[ddII_iijj;abcd], i != j", (1, 0, 3, 2)
+        ),
+        _fluctuation(
+            "T", "second differential T", "n_(l-1) E[ddII_ijij;adbc], axes a b c d, i != j",
+            (3, 2, 1, 0),
+        ),
+        _fluctuation(
+            "U", "second differential U", "n_(l-1) E[ddII_ijji;acdb], axes a b c d, i != j",
+            (2, 3, 0, 1),
         ),
     )
-}
+}  # fmt: skip
 """Every observable by name."""
+
+BASIC = ("kernel", "ntk", "four_point", "kernel_correction")
+"""What is predicted and measured unless more is asked for by name."""
+
+
+@functools.cache
+def component_indices(name: str, size: int) -> np.ndarray:
+    """The samples of the independent components over N samples: (components, 2 or 4).
+
+    Of all entries that a symmetry makes equal the first in order of indices: those of
+    `pair_indices` and `quadruple_indices` for kernels and vertices.
+    """
+    observable = OBSERVABLES[name]
+    out = np.stack(_orbits(observable.symmetry, observable.samples, size)[0], axis=1)
+    out.setflags(write=False)
+    return out
+
+
+@functools.cache
+def _orbits(
+    symmetry: Symmetry, samples: int, size: int
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Indices of the components, and which component stands at every entry of a full array."""
+    lowest = np.arange(size**samples).reshape((size,) * samples)
+    while True:  # the smallest number in an orbit spreads over it
+        before = lowest
+        for permutation in symmetry:
+            lowest = np.minimum(lowest, lowest.transpose(permutation))
+            lowest = np.minimum(lowest, lowest.transpose(np.argsort(permutation)))
+        if np.array_equal(before, lowest):
+            break
+    flat, place = np.unique(lowest, return_inverse=True)
+    return np.unravel_index(flat, lowest.shape), place.reshape(lowest.shape)
 
 
 def pair_indices(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,25 +197,10 @@ def quadruple_indices(size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.triu_indices(size * (size + 1) // 2)
 
 
-def positions(samples: int, size: int) -> np.ndarray:
-    """Which independent component stands at every entry of a full array over N samples.
-
-    Args:
-        samples: 2, for (N, N) into `pair_indices`; 4, for (N, N, N, N) into `quadruple_indices`.
-        size: N.
-    """
-    pair = _symmetric(*pair_indices(size))
-    if samples == 2:
-        return pair
-    quadruple = _symmetric(*quadruple_indices(size))
-    return quadruple[pair[:, :, None, None], pair[None, None]]
-
-
-def _symmetric(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-    size = int(rows[-1]) + 1
-    position = np.empty((size, size), dtype=int)
-    position[rows, cols] = position[cols, rows] = np.arange(rows.size)
-    return position
+def positions(name: str, size: int) -> np.ndarray:
+    """Which independent component stands at every entry of a full array over N samples."""
+    observable = OBSERVABLES[name]
+    return _orbits(observable.symmetry, observable.samples, size)[1]
 
 
 def expand(
@@ -117,12 +210,12 @@ def expand(
 
     Args:
         name: one of `OBSERVABLES`.
-        components: (layers, components), in the order of `pair_indices` or `quadruple_indices`.
+        components: (layers, components), in the order of `component_indices`.
         size: the number of samples N.
         layers: their labels; 1, 2, ... by default.
     """
     observable = OBSERVABLES[name]
-    full = components[:, positions(observable.samples, size)]
+    full = components[:, positions(name, size)]
     return xr.DataArray(
         full,
         dims=observable.dims,
@@ -134,9 +227,4 @@ def expand(
 
 def reduce(name: str, full: np.ndarray) -> np.ndarray:
     """The independent components (layers, components) of a full array; inverse of `expand`."""
-    size = full.shape[1]
-    rows, cols = pair_indices(size)
-    if OBSERVABLES[name].samples == 2:
-        return full[:, rows, cols]
-    first, second = quadruple_indices(size)
-    return full[:, rows[first], cols[first], rows[second], cols[second]]
+    return full[:, *component_indices(name, full.shape[1]).T]

@@ -12,7 +12,7 @@ from whydeep.data import check_inputs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import Estimate
 from whydeep.network import Network
-from whydeep.observables import OBSERVABLES, expand, reduce
+from whydeep.observables import BASIC, OBSERVABLES, expand, reduce
 from whydeep.theory.finite._kernel import Layer, infinite_width, tangent_kernels
 from whydeep.theory.finite._prediction import Prediction
 from whydeep.theory.finite._vertex import first_corrections
@@ -85,7 +85,7 @@ def predict(
             received=f"order={order!r}",
             needed="0 or 1",
         )
-    available = [o.name for o in OBSERVABLES.values() if o.order <= order]
+    available = [name for name in BASIC if OBSERVABLES[name].order <= order]
     wanted = _wanted(observables, available)
     missing = _missing(network, available)
     for name in wanted if observables is not None else ():
@@ -134,7 +134,7 @@ def _wanted(observables: Iterable[str] | None, available: list[str]) -> list[str
                 "There is no observable of this name at this order.",
                 received=repr(name),
                 needed="one of " + ", ".join(available),
-                suggestion="order=1" if name in OBSERVABLES else "",
+                suggestion="order=1" if name in BASIC else "",
             )
     return [name for name in available if name in names]
 

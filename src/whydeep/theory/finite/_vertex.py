@@ -111,7 +111,7 @@ class _Step:
         first, second = quadruple_indices(n)
         quads = np.stack([rows[first], cols[first], rows[second], cols[second]], axis=1)
         product = product_moments(self.activation, self.law, quads)
-        full = positions(4, n)
+        full = positions("four_point", n)
         means, errors = images.value, images.error
         outer = means[:, :, None, None] * means[None, None]
         outer_error = np.abs(means)[:, :, None, None] * errors[None, None]
