@@ -65,7 +65,7 @@ def test_cross_entropy_of_classes_is_that_of_one_hot_rows():
     def loss(f, y):
         return -jnp.sum(jnp.take_along_axis(jax.nn.log_softmax(f), y[:, None], 1))
 
-    options = {"draws": 2, "steps": 6, "step": 0.1, "loss": "cross-entropy", "dtype": "float64"}
+    options = {"draws": 2, "steps": 6, "step": 0.1, "loss": "cross_entropy", "dtype": "float64"}
     trained = train(net, X, labels, **options)
     with jax.enable_x64(True):
         plain = Plain(net, X, labels, 0, 0, loss=loss)
@@ -73,7 +73,7 @@ def test_cross_entropy_of_classes_is_that_of_one_hot_rows():
         close(trained.draws_of("outputs")[0, -1], plain.run(6).outputs())
         right = np.mean(plain.outputs().argmax(1) == labels)
     assert trained.draws_of("accuracy")[0, -1] == right
-    again = train(net, X, np.eye(3)[labels], **options | {"loss": "cross_entropy"})
+    again = train(net, X, np.eye(3)[labels], **options)
     np.testing.assert_array_equal(trained.samples["outputs"], again.samples["outputs"])
 
 
@@ -223,7 +223,7 @@ def test_images_and_tokens_are_trained_too():
     x = RANDOM.normal(size=(4, 5, 5, 2))
     names = ("loss", "weight_movement")
     trained = train(
-        image, x, [0, 1, 2, 0], draws=2, steps=20, step=0.1, loss="cross-entropy",
+        image, x, [0, 1, 2, 0], draws=2, steps=20, step=0.1, loss="cross_entropy",
         observables=names,
     )  # fmt: skip
     assert np.all(trained.samples["loss"][:, -1] < trained.samples["loss"][:, 0])

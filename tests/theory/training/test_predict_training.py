@@ -241,6 +241,7 @@ def test_kernels_known_from_draws_are_told_apart_from_zero_by_their_noise():
         ({"covariance": "none"}, "covariance"),
         ({"draws": 1}, "draws"),
         ({"loss": "hinge"}, "no loss"),
+        ({"loss": "cross-entropy"}, 'no loss of this name(.|\n)*"cross_entropy"'),
         ({"times": np.linspace(0, 1, 10**7)}, "do not fit in memory"),
     ],
 )

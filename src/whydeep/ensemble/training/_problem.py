@@ -15,7 +15,7 @@ from whydeep.network import Shape
 
 __all__ = ["Loss", "Targets", "check_loss", "read_loss", "read_targets", "right"]
 
-_LOSSES = ("squared", "cross-entropy")
+_LOSSES = ("squared", "cross_entropy")
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,18 @@ class Targets:
 def read_loss(loss: Any) -> Loss:
     """A loss from its name or from a function."""
     if isinstance(loss, str):
-        loss = loss.replace("_", "-")  # both spellings are in use
         if loss not in _LOSSES:
             raise InputError(
                 "There is no loss of this name.",
                 received=f"loss={loss!r}",
-                needed='"squared", "cross-entropy", or a function of outputs and targets',
+                needed='"squared", "cross_entropy", or a function of outputs and targets',
             )
         return Loss(loss, _squared if loss == "squared" else _cross_entropy)
     if not callable(loss):
         raise InputError(
             "That is no loss.",
             received=f"loss={loss!r}",
-            needed='"squared", "cross-entropy", or a function of outputs and targets',
+            needed='"squared", "cross_entropy", or a function of outputs and targets',
         )
     return Loss(getattr(loss, "__name__", type(loss).__name__), loss)
 
@@ -89,14 +88,14 @@ def read_targets(
         y: (N,) classes or numbers, (N, *positions, channels) numbers.
         rows: N.
         shape: of one output.
-        loss: its name; anything but "squared" and "cross-entropy" takes y as it is.
+        loss: its name; anything but "squared" and "cross_entropy" takes y as it is.
         dtype: of the arithmetic.
         name: what errors call y.
         like: targets of the training inputs, whose classes these are.
     """
     array = _numbers(y, rows, name)
     whole = array.dtype.kind in "iu"
-    if loss == "cross-entropy":
+    if loss == "cross_entropy":
         return _classes(array, shape, dtype, name, several=like is None)
     if whole and array.ndim == 1 and not shape.positions and shape.channels > 1:
         labels = _labels(array, shape.channels, name)

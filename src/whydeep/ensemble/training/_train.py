@@ -87,7 +87,7 @@ def train(
         steps: how many.
         step: the learning rate. By default 1 / lambda_max, half the largest stable one, measured
             at initialisation on a few networks; with batches, times their share of the examples.
-        loss: "squared", "cross-entropy", or a function ``(outputs, targets) -> (N,)`` in JAX, one
+        loss: "squared", "cross_entropy", or a function ``(outputs, targets) -> (N,)`` in JAX, one
             number an example.
         optimizer: "sgd", ("momentum", 0.9) (heavy ball: v <- 0.9 v + g), "adam" (b1 = 0.9, b2 =
             0.999, eps = 1e-8), or an optax transformation, which has its own step. It sees
