@@ -10,6 +10,7 @@ import whydeep.network as nw
 from whydeep.ensemble.training import train
 from whydeep.ensemble.training._checks import check_network
 from whydeep.errors import InputError, UnsupportedError
+from whydeep.theory.training import predict_training
 
 RANDOM = np.random.default_rng(8)
 X, Y = RANDOM.normal(size=(5, 3)), RANDOM.normal(size=5)
@@ -90,6 +91,25 @@ def test_what_is_not_supported_says_why():
         train(NET, X, Y, draws=10**6, steps=10**6, record=1000)
     with pytest.raises(InputError, match="its own step"):
         train(NET, X, Y, step=0.1, optimizer=_Still())
+
+
+def test_equal_inputs_with_different_targets_are_said_as_by_the_prediction():
+    x, y = np.concatenate([X, X[:1], X[:2]]), np.concatenate([Y, Y[:1] + 1, Y[:2]])
+    options = {"draws": 2, "steps": 1, "step": 0.1, "observables": "loss"}
+    with pytest.warns(UserWarning, match="inputs 0 and 5 are equal") as measured:
+        train(NET, x, y, **options)
+    with pytest.warns(UserWarning, match="modes") as predicted:
+        predict_training(NET, x, y, times=1.0)
+    words = str(measured[0].message)
+    assert "and 1 more pair)" in words  # 5 and 6; 6 agrees with 0
+    assert str(predicted[0].message).endswith(f"; {words}")
+    with pytest.warns(UserWarning, match="inputs 0 and 5 are equal"):
+        train(CLASSES, x, [0, 1, 2, 0, 1, 1, 0, 1], loss="cross_entropy", **options)
+
+
+def test_equal_inputs_with_equal_targets_are_silent():
+    same = np.concatenate([X, X[:1]]), np.concatenate([Y, Y[:1]])
+    train(NET, *same, draws=2, steps=1, step=0.1, observables="loss")  # warnings are errors
 
 
 class _Still:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.data import contradicting_labels
 from whydeep.ensemble._choices import check_choice, check_seed, read_wanted
 from whydeep.ensemble._draw import parameters_of
 from whydeep.ensemble._kernels import _checked
@@ -33,6 +35,7 @@ __all__ = [
     "read_record",
     "settings_of",
     "side_by_side",
+    "warn_of_contradictions",
 ]
 
 _MOST_BYTES = 4 << 30
@@ -89,6 +92,14 @@ def points_of(network: Network, x: Any, name: str, dtype: str) -> np.ndarray:
     points = _checked(network, x, name)
     network.shapes(points.shape[1:])
     return points.astype(np.int32 if network.takes_tokens else dtype)
+
+
+def warn_of_contradictions(x: np.ndarray, y: np.ndarray) -> None:
+    """Say which training inputs are equal with different targets."""
+    which = np.unique(x.reshape(len(x), -1), axis=0, return_inverse=True)[1]
+    said = contradicting_labels(which.reshape(-1), y)
+    if said:
+        warnings.warn(f"{said}.", UserWarning, stacklevel=3)
 
 
 def read_data(

@@ -24,6 +24,7 @@ from whydeep.ensemble.training._checks import (
     read_record,
     settings_of,
     side_by_side,
+    warn_of_contradictions,
 )
 from whydeep.ensemble.training._observe import Data
 from whydeep.ensemble.training._optimiser import Optimiser, read_optimiser
@@ -117,6 +118,8 @@ def train(
         UnsupportedError: "mup"; a network that sums over graphs; what does not fit in memory.
 
     Warns:
+        UserWarning: training inputs are equal with different targets, in the words of
+            `predict_training`.
         RuntimeWarning: networks diverged, or ended with a larger loss than they began with: how
             many, and the stable step that was measured.
 
@@ -145,6 +148,7 @@ def train(
     of_example, rule = read_loss(loss), read_optimiser(optimizer)
     targets = read_targets(y, len(points), shape, of_example.name, dtype, "y")
     check_loss(of_example, (len(points), *shape.positions, shape.channels), targets.values, dtype)
+    warn_of_contradictions(points, targets.values)
     data = read_data(network, points, targets, x_test, y_test, of_example.name, dtype)
     names, costly = read_names(
         observables, data, "outputs without positions" if shape.positions else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.data import check_inputs
+from whydeep.data import check_inputs, contradicting_labels
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Dropout, Network, check_whole
 from whydeep.progress import phase
@@ -345,15 +344,8 @@ def _contradictions(which: np.ndarray, labels: np.ndarray, modes: xr.Dataset) ->
     )
     if share <= _SEEN:
         return [note]
-    order = np.argsort(which, kind="stable")
-    odd = [(int(a), int(b)) for a, b in itertools.pairwise(order)
-           if which[a] == which[b] and not np.array_equal(labels[a], labels[b])]  # fmt: skip
+    odd = contradicting_labels(which, labels)
     if odd:
-        (a, b), count = odd[0], len(odd)
-        note += (
-            f"; training inputs {a} and {b} are equal with different labels (counting from 0"
-            + (f", and {count - 1} more pairs" if count > 1 else "")
-            + "): their outputs stay equal, and under a squared loss end at the labels' mean"
-        )
+        note += f"; {odd}"
     warnings.warn(note + ".", UserWarning, stacklevel=3)
     return [note]
