@@ -1,8 +1,9 @@
 """A timed call in a process of its own: the same for both sides of a comparison.
 
 A side provides ``prepare(case, x)``: it returns a function without arguments that computes both
-kernels as numpy arrays, and the seconds that compilation took (None where that is part of the
-first call). The job is a JSON file; the answer is one line of JSON and an .npz of samples.
+kernels as numpy arrays, the seconds that compilation took (None where that is part of the first
+call), and, where it has such, those of imports that were put off to the first call. The job is a
+JSON file; the answer is one line of JSON and an .npz of samples.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main(prepare):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job["threads"]])
     x = np.load(job["inputs"])
     begin = time.perf_counter()
-    call, compiling = prepare(job["case"], x)
+    call, compiling, *starting = prepare(job["case"], x)
     preparing = time.perf_counter() - begin
     before = resident("VmRSS")
     first_wall, first_cpu, out = timed(call)
@@ -68,6 +69,7 @@ def main(prepare):
         "since_start": since_start,
         "compiling": max(first_wall - median(walls), 0.0) if compiling is None else compiling,
         "preparing": preparing,
+        "starting": sum(starting),
         "before": before,
         "peak": resident("VmHWM"),
         "dtype": str(nngp.dtype),
