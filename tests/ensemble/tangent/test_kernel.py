@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from whydeep.ensemble import apply_network, draw_parameters
-from whydeep.ensemble.tangent import _blocks, tangent_kernel
+from whydeep.ensemble.tangent import _blocks, tangent_kernel, tangent_operator
 from whydeep.ensemble.tangent._inputs import read_parameters
 from whydeep.ensemble.tangent._plan import plan_of
 from whydeep.errors import InputError, UnsupportedError
@@ -398,6 +398,28 @@ def test_a_function_that_looks_at_numbers_is_refused():
 
     with pytest.raises(UnsupportedError, match="decides by the numbers"):
         tangent_kernel(branching, np.ones((3, 2)), np.ones((2, 3)))
+
+
+def test_what_the_function_raises_is_said_with_what_it_was_given():
+    """Inputs of three numbers for weights of four, a missing parameter, a batch of one only."""
+    params = {"w": np.ones((4, 2)), "b": np.ones(2)}
+    for compute in (tangent_kernel, tangent_operator):
+        with pytest.raises(InputError, match="fails on these inputs") as caught:
+            compute(lambda p, x: x @ p["w"] + p["b"], params, np.ones((5, 3)))
+        said = str(caught.value)
+        assert "examples (1, 3); parameters (2,), (4, 2)" in said
+        assert "TypeError: dot_general" in said
+        assert "fn(params, x[:1])" in said
+        assert isinstance(caught.value.__cause__, TypeError)
+        with pytest.raises(InputError, match="KeyError: 'c'"):
+            compute(lambda p, x: x @ p["c"], params, np.ones((5, 4)))
+        with pytest.raises(InputError, match=r"examples \(2, 4\)"):
+            compute(lambda p, x: x.reshape(1, 4) @ p["w"], params, np.ones((5, 4)))
+
+
+def test_a_function_that_uses_numpy_is_refused():
+    with pytest.raises(UnsupportedError, match="to numpy"):
+        tangent_kernel(lambda p, x: np.sin(np.asarray(x)) @ p, np.ones((3, 2)), np.ones((2, 3)))
 
 
 def test_it_is_not_for_transformed_functions():

@@ -266,3 +266,5 @@ def test_what_cannot_be_computed_is_refused():
     refused("no examples", InputError, nn.Linear(3, 2), None, x[:0])
     refused("not finite", InputError, nn.Linear(3, 2), None, x * torch.nan)
     refused("not of one shape", InputError, nn.Linear(3, 2), None, x, x[:, :2])
+    refused(r"examples \(1, 2\); parameters \(2, 3\), \(2,\)(.|\n)*RuntimeError: mat1",
+            InputError, nn.Linear(3, 2), None, x[:, :2])  # fmt: skip

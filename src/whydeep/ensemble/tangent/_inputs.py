@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from whydeep.errors import InputError, UnsupportedError
+from whydeep.errors import InputError, UnsupportedError, WhydeepError
 
 __all__ = [
     "Parameters",
     "check_examples",
     "check_function",
     "count_examples",
+    "explained",
     "grouped",
     "is_module",
     "precision",
@@ -28,6 +29,7 @@ __all__ = [
     "read_rates",
 ]
 
+_SHOWN = 8
 Groups = str | Callable[[str], Hashable] | None
 
 
@@ -227,6 +229,41 @@ def check_examples(x: Any, name: str, dtype: Any) -> list[Any]:
             )
         found.append(np.asarray(array))
     return found
+
+
+@contextlib.contextmanager
+def explained(what: str, examples: Sequence[Any], parameters: Sequence[Any]) -> Iterator[None]:
+    """What the user's network raises, as an `InputError` that says what it was given.
+
+    Args:
+        what: "The function" or "The module".
+        examples: arrays of a batch, examples first.
+        parameters: arrays.
+    """
+    try:
+        yield
+    except (
+        WhydeepError,
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+    ):
+        raise
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise InputError(
+            f"{what} fails on these inputs.",
+            received=f"examples {_shapes(examples)}; parameters {_shapes(parameters)}",
+            needed="examples (N, ...) of a shape that it takes, for any N, and so for N = 1",
+            cause=f"it raises {type(error).__name__}" + (f": {lines[0]}" if lines else ""),
+            suggestion="a call of your own, fn(params, x[:1]): it must give outputs (1, ...)"
+            if what == "The function"
+            else "a call of your own, module(x[:1]): it must give outputs (1, ...)",
+        ) from error
+
+
+def _shapes(arrays: Sequence[Any]) -> str:
+    shown = ", ".join(str(tuple(a.shape)) for a in arrays[:_SHOWN])
+    return shown + (f" and {len(arrays) - _SHOWN} more" if len(arrays) > _SHOWN else "")
 
 
 def is_module(fn: Any) -> bool:

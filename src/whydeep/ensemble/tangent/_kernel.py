@@ -67,7 +67,8 @@ def tangent_kernel(
         of the parameters: float64 arrays stay so, whatever JAX is set to.
 
     Raises:
-        InputError: bad numbers or shapes; outputs that depend on the other examples of the batch.
+        InputError: bad numbers or shapes; outputs that depend on the other examples of the batch;
+            what `fn` itself raises, with the shapes it was given.
         UnsupportedError: a function that JAX can't trace; values that overflow.
 
     Accuracy: exact up to roundings. Cost: one forward pass, one backward pass an output, and for a

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.ensemble.tangent._features import Features, features_of
-from whydeep.ensemble.tangent._inputs import Parameters
+from whydeep.ensemble.tangent._inputs import Parameters, explained
 from whydeep.ensemble.tangent._program import traced
 from whydeep.ensemble.tangent._terms import find_terms
 from whydeep.ensemble.tangent._uses import find_uses
@@ -88,11 +88,22 @@ def shape_of(single: Any, leaves: Any, example: Any) -> Any:
     """Shape and dtype of the output of one example.
 
     Raises:
-        InputError: the output is not one array of real numbers, a row an example.
-        UnsupportedError: the function looks at numbers to decide what to do.
+        InputError: the output is not one array of real numbers, a row an example; or the function
+            raises an error, as for inputs of shapes that it does not take.
+        UnsupportedError: the function looks at numbers to decide what to do, or gives them to
+            numpy.
     """
+    batch = [jax.ShapeDtypeStruct((1, *e.shape), e.dtype) for e in example]
     try:
-        out = jax.eval_shape(single, list(leaves), list(example))
+        with explained("The function", batch, leaves):
+            out = jax.eval_shape(single, list(leaves), list(example))
+    except jax.errors.TracerArrayConversionError as error:
+        raise UnsupportedError(
+            "The function gives what it computes to numpy.",
+            received=str(error).splitlines()[0],
+            needed="a function that JAX can trace",
+            suggestion="jax.numpy in place of numpy",
+        ) from error
     except jax.errors.ConcretizationTypeError as error:
         raise UnsupportedError(
             "The function decides by the numbers it is given what to compute.",
@@ -165,7 +176,9 @@ def check_independent(fn: Any, parameters: Parameters, x: Any, arrays: Sequence[
         single = one_example(fn, parameters.tree, tree)
         return together, jax.vmap(single, (None, 0))(leaves, two)[:, 0]
 
-    found = jax.jit(both)(parameters.leaves, [a[:2] for a in arrays])
+    two = [a[:2] for a in arrays]
+    with explained("The function", two, parameters.leaves):
+        found = jax.jit(both)(parameters.leaves, two)
     one, other = (np.asarray(f, np.float64) for f in found)
     if not np.all(np.isfinite(other)):
         raise UnsupportedError(

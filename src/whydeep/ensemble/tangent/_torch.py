@@ -19,6 +19,7 @@ from whydeep.ensemble.tangent._blocks import Side, assembled, block_sizes
 from whydeep.ensemble.tangent._features import Features
 from whydeep.ensemble.tangent._inputs import (
     Parameters,
+    explained,
     grouped,
     precision,
     read_rates,
@@ -256,8 +257,10 @@ class _Jobs:
         torch = self.runner.torch
         with torch.no_grad():
             for example in x:
-                one, self.shape = self.runner(example[None])
-                again, _ = self.runner(example[None])
+                some = example[None]
+                with explained("The module", [some], list(self.runner.tensors.values())):
+                    one, self.shape = self.runner(some)
+                again, _ = self.runner(some)
                 if not bool(torch.isfinite(one).all()):
                     raise UnsupportedError("The outputs overflow, or are not numbers.")
                 if not torch.equal(one, again) and not _close(torch, one, again):
