@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support import require
-from whydeep.ensemble.tangent import _torch, tangent_kernel
+from whydeep.ensemble.tangent import _torch, _torch_structure, tangent_kernel
 from whydeep.errors import InputError, UnsupportedError
 
 torch = require("torch")
@@ -154,9 +154,9 @@ def made(name):
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_product_of_gradients(name, monkeypatch):
     seen = []
-    checked = _torch._Jobs.check
+    found_by = _torch.find_structure
     monkeypatch.setattr(
-        _torch._Jobs, "check", lambda self, sets: (checked(self, sets), seen.append(self))
+        _torch, "find_structure", lambda *given: seen.append(found_by(*given)) or seen[0]
     )
     module, x = made(name)
     before = {k: v.clone() for k, v in module.state_dict().items()}
@@ -210,7 +210,7 @@ def test_blocks_are_compared_with_each_example_alone(monkeypatch):
     module, x = Choosing().double(), torch.randn(8, 3, dtype=torch.float64)
     assert len(set(torch.sign(x.sum(1)).tolist())) == 2
     expected = defined(module, x)
-    monkeypatch.setattr(_torch._Jobs, "_batched", lambda *_: True)
+    monkeypatch.setattr(_torch_structure._Checks, "_batched", lambda *_: True)
     found = tangent_kernel(module, None, x, batch=4)
     np.testing.assert_allclose(found, expected, atol=ROUNDING * np.abs(expected).max())
 

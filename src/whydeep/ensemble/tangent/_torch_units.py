@@ -35,6 +35,11 @@ class Unit:
     weight: str
     bias: str
 
+    @property
+    def needs_batch(self) -> bool:
+        """Whether its rule needs the shape of what it takes, examples first."""
+        return self.kind in ("conv", "norm")
+
 
 def find_units(torch: Any, module: Any, chosen: set[str]) -> list[Unit]:
     """The modules of known classes that own some of the chosen parameters, each one alone.
