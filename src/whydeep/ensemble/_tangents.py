@@ -1,7 +1,9 @@
-"""Kernels of one finite network or function, by definition: products of outputs and of gradients.
+"""Kernels of one finite network or function: products of outputs and of gradients.
 
 The tangent kernel is that of one output channel, drawn at random: its mean over draws is the mean
-over channels, and costs one backward pass an output position and input.
+over channels, and costs one backward pass an output position and input. A network's, whose inputs
+are apart, is put together as by `tangent_kernel`, without its Jacobian; a function's, which sees
+all inputs at once, follows from the Jacobian by definition.
 """
 
 from __future__ import annotations
@@ -61,30 +63,58 @@ def network_ntk(
         dtype: of the parameters.
         key: of this draw.
     """
+    # The parts of `tangent_kernel`, needed when a kernel is measured and not before.
+    from whydeep.ensemble.tangent._contract import contract
+    from whydeep.ensemble.tangent._features import features_of
+    from whydeep.ensemble.tangent._program import traced
+    from whydeep.ensemble.tangent._terms import find_terms
+    from whydeep.ensemble.tangent._uses import find_uses
+
     parameters = draw_parameters(network, x.shape[1:], key, dtype, law)
-    leaves, rates, merge = _counted(parameters, learning_rates(network, x.shape[1:]))
-    if not leaves:
+    leaves, tree = jax.tree.flatten(parameters)
+    every = tree.flatten_up_to(learning_rates(network, x.shape[1:]))
+    rates = {k: jnp.asarray(rate, dtype) for k, rate in enumerate(every) if rate != 0}
+    if not rates:
         return jnp.zeros_like(network_nngp(network, first, law, x, graph, dtype, key))
     random_masks = any(isinstance(layer, Dropout) for layer in network.layers)
-    masks = jax.random.fold_in(key, _MASKS) if random_masks else key
 
-    def gradients(point: tuple[Any, Any, Any]) -> list[Any]:
-        row, number, edges = point
+    def single(values: Any, point: Any) -> Any:
+        """One channel at every position, of one input: (1, positions)."""
+        *own, words = values
+        row, number, *edges = point
+        key = jax.random.wrap_key_data(words, impl="threefry2x32")
+        mask = None
+        if random_masks:
+            mask = jax.random.fold_in(jax.random.fold_in(key, _MASKS), number)
+        one = edges[0][None] if edges else None
+        outputs = node_values(network, jax.tree.unflatten(tree, own), row[None], mask, one)[-1]
+        return _channel(outputs, key)[None]
 
-        def output(leaves: list[Any]) -> Any:
-            mask = jax.random.fold_in(masks, number) if random_masks else None
-            one = None if edges is None else edges[None]
-            return _channel(node_values(network, merge(leaves), row[None], mask, one)[-1], key)
-
-        return _jacobian(output, leaves)
-
-    points = (x, jnp.arange(len(x)), graph)
+    # The key is a value like the parameters: the program takes nothing else from outside.
+    values = [*leaves, jax.random.key_data(key)]
+    points = [x, jnp.arange(len(x)), *([] if graph is None else [graph])]
+    kinds = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
+    program = traced(single, kinds, [jax.ShapeDtypeStruct(p.shape[1:], p.dtype) for p in points])
+    positions = program.shapes[program.output].shape[1]
+    terms = tuple(
+        find_terms(program, find_uses(program, tuple(rates), ()), positions, traced=False)
+    )
+    compute, basis = features_of(program, terms), jnp.eye(positions, dtype=dtype)
     if together >= len(x):
-        jacobians = jax.vmap(gradients)(points)
+        found = compute(values, points, basis)
     else:
-        jacobians = jax.lax.map(gradients, points, batch_size=together)
-    jacobians = [j.reshape(-1, *j.shape[2:]) for j in jacobians]
-    return _contracted(jacobians, rates, first, len(x))
+        found = jax.lax.map(
+            lambda point: jax.tree.map(
+                lambda feature: feature[0], compute(values, [p[None] for p in point], basis)
+            ),
+            points,
+            batch_size=together,
+        )
+    left = jax.tree.map(lambda feature: feature[:first], found)
+    right = left if first == len(x) else jax.tree.map(lambda feature: feature[first:], found)
+    labels = (0,) * len(terms)
+    (kernel,) = contract(left, right, rates, terms=terms, labels=labels, outputs="full")
+    return kernel.transpose(0, 2, 1, 3)
 
 
 def function_nngp(apply: Callable[[Any, Any], Any], first: int, parameters: Any, x: Any) -> Any:
