@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from whydeep.comparison import compare as compare
     from whydeep.comparison import from_jax as from_jax
     from whydeep.comparison import from_torch as from_torch
+    from whydeep.ensemble import MeasuredPosterior as MeasuredPosterior
     from whydeep.ensemble import Measurement as Measurement
     from whydeep.ensemble import measure as measure
     from whydeep.ensemble import measure_kernels as measure_kernels
+    from whydeep.ensemble import measure_posterior as measure_posterior
     from whydeep.ensemble.tangent import linearize as linearize
     from whydeep.ensemble.tangent import tangent_kernel as tangent_kernel
     from whydeep.ensemble.tangent import tangent_operator as tangent_operator
@@ -79,10 +81,16 @@ if TYPE_CHECKING:
     from whydeep.network import resnet as resnet
     from whydeep.network import transformer as transformer
     from whydeep.report import write_report as write_report
+    from whydeep.theory.bayes import Evidence as Evidence
+    from whydeep.theory.bayes import Posterior as Posterior
+    from whydeep.theory.bayes import compare_evidence as compare_evidence
+    from whydeep.theory.bayes import posterior as posterior
     from whydeep.theory.estimators import NNGPClassifier as NNGPClassifier
     from whydeep.theory.estimators import NNGPRegressor as NNGPRegressor
     from whydeep.theory.estimators import NTKClassifier as NTKClassifier
     from whydeep.theory.estimators import NTKRegressor as NTKRegressor
+    from whydeep.theory.exact import ExactMoments as ExactMoments
+    from whydeep.theory.exact import exact_moments as exact_moments
     from whydeep.theory.finite import Prediction as Prediction
     from whydeep.theory.finite import predict as predict
     from whydeep.theory.infinite import Kernel as Kernel
@@ -117,6 +125,8 @@ _HOMES = {
     "DotProductAttention": "whydeep.network",
     "Dropout": "whydeep.network",
     "Embedding": "whydeep.network",
+    "Evidence": "whydeep.theory.bayes",
+    "ExactMoments": "whydeep.theory.exact",
     "Flatten": "whydeep.network",
     "GlobalAvgPool": "whydeep.network",
     "GlobalSumPool": "whydeep.network",
@@ -127,6 +137,7 @@ _HOMES = {
     "LayerNorm": "whydeep.network",
     "LearningCurve": "whydeep.theory.training",
     "MaxPool": "whydeep.network",
+    "MeasuredPosterior": "whydeep.ensemble",
     "Measurement": "whydeep.ensemble",
     "Mix": "whydeep.network",
     "Multiply": "whydeep.network",
@@ -136,6 +147,7 @@ _HOMES = {
     "NTKRegressor": "whydeep.theory.estimators",
     "Network": "whydeep.network",
     "PositionalEmbedding": "whydeep.network",
+    "Posterior": "whydeep.theory.bayes",
     "Prediction": "whydeep.theory.finite",
     "RMSNorm": "whydeep.network",
     "Recurrent": "whydeep.network",
@@ -150,7 +162,9 @@ _HOMES = {
     "check_torch": "whydeep.comparison",
     "cnn": "whydeep.network",
     "compare": "whydeep.comparison",
+    "compare_evidence": "whydeep.theory.bayes",
     "critical": "whydeep.gaussian",
+    "exact_moments": "whydeep.theory.exact",
     "from_jax": "whydeep.comparison",
     "from_torch": "whydeep.comparison",
     "index": "whydeep.network",
@@ -161,7 +175,9 @@ _HOMES = {
     "linearize": "whydeep.ensemble.tangent",
     "measure": "whydeep.ensemble",
     "measure_kernels": "whydeep.ensemble",
+    "measure_posterior": "whydeep.ensemble",
     "mlp": "whydeep.network",
+    "posterior": "whydeep.theory.bayes",
     "predict": "whydeep.theory.finite",
     "predict_training": "whydeep.theory.training",
     "repeat": "whydeep.network",
@@ -196,6 +212,8 @@ __all__ = [
     "DotProductAttention",
     "Dropout",
     "Embedding",
+    "Evidence",
+    "ExactMoments",
     "Flatten",
     "GlobalAvgPool",
     "GlobalSumPool",
@@ -206,6 +224,7 @@ __all__ = [
     "LayerNorm",
     "LearningCurve",
     "MaxPool",
+    "MeasuredPosterior",
     "Measurement",
     "Mix",
     "Multiply",
@@ -215,6 +234,7 @@ __all__ = [
     "NTKRegressor",
     "Network",
     "PositionalEmbedding",
+    "Posterior",
     "Prediction",
     "RMSNorm",
     "Recurrent",
@@ -231,9 +251,11 @@ __all__ = [
     "check_torch",
     "cnn",
     "compare",
+    "compare_evidence",
     "critical",
     "data",
     "errors",
+    "exact_moments",
     "from_jax",
     "from_torch",
     "index",
@@ -244,7 +266,9 @@ __all__ = [
     "linearize",
     "measure",
     "measure_kernels",
+    "measure_posterior",
     "mlp",
+    "posterior",
     "predict",
     "predict_training",
     "repeat",

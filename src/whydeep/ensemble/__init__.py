@@ -11,5 +11,7 @@ from whydeep.ensemble._measure import check_sampling as check_sampling
 from whydeep.ensemble._measure import measure as measure
 from whydeep.ensemble._measurement import Density as Density
 from whydeep.ensemble._measurement import Measurement as Measurement
+from whydeep.ensemble._posterior import MeasuredPosterior as MeasuredPosterior
+from whydeep.ensemble._posterior import measure_posterior as measure_posterior
 from whydeep.ensemble._samples import KernelSamples as KernelSamples
 from whydeep.ensemble._torch import measure_torch_kernels as measure_torch_kernels
