@@ -3,6 +3,7 @@
 #   make verify                         predict, measure, compare, write the report
 #   make verify ARGS="--data digits"    the same, with arguments for `whydeep verify`
 #   make test                           linters, types, import contracts, tests and doctests
+#   make slow                           the published claims at full size, in minutes
 #   make clean                          remove the environment, caches and reports
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help verify test lint types contracts tests lanes clean
+.PHONY: help verify test lint types contracts tests lanes slow clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -75,6 +76,11 @@ lanes: $(TEST_STAMP)
 tests: $(TEST_STAMP)
 	@echo "==> all tests and doctests, with JAX as it comes (32-bit)"
 	@$(TEST_ENV) JAX_ENABLE_X64=0 $(PYTEST) -n $(PROCESSES)
+
+# What takes a minute or more each: the published claims at their full size.
+slow: $(TEST_STAMP)
+	@echo "==> slow tests"
+	@$(TEST_ENV) JAX_ENABLE_X64=0 $(PYTEST) -m slow
 
 clean:
 	rm -rf $(VENV) build dist report.html .pytest_cache .ruff_cache .import_linter_cache .hypothesis

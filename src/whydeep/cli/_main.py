@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from whydeep import __version__
-from whydeep.cli import _refusals, _verify
+from whydeep.cli import _experiments, _refusals, _verify
 
 __all__ = ["app", "main"]
 
@@ -23,6 +23,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("verify", epilog=_verify.EPILOG)(_verify.verify)
+app.command("list")(_experiments.list_experiments)
+app.command("run", epilog=_verify.EPILOG)(_experiments.run_experiment)
 
 
 def _show_version(wanted: bool) -> bool:  # noqa: FBT001 -- typer calls it

@@ -15,6 +15,7 @@ from whydeep.comparison._rows import Row as Row
 from whydeep.comparison._rows import Series as Series
 from whydeep.comparison._verdicts import SEVERITY as SEVERITY
 from whydeep.comparison._verdicts import coloured as coloured
+from whydeep.comparison._verdicts import worst_verdict as worst_verdict
 from whydeep.comparison._verify import DRAWS as DRAWS
 from whydeep.comparison._verify import NTK_DRAWS as NTK_DRAWS
 from whydeep.comparison._verify import Outcome as Outcome

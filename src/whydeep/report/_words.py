@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from html import escape
 
-from whydeep.comparison import Comparison, Row, ratio_text
+from whydeep.comparison import Comparison, Row, ratio_text, worst_verdict
 from whydeep.ensemble import Measurement
 from whydeep.observables import OBSERVABLES
 from whydeep.theory.finite import Prediction
 
-__all__ = ["HEADLINES", "MARKS", "cards", "facts", "headline", "sources", "table"]
+__all__ = ["HEADLINES", "MARKS", "STATES", "cards", "facts", "headline", "sources", "table"]
 
-_STATES = {"agrees": "agrees", "disagrees": "disagrees", "not resolved": "unresolved"}
+STATES = {"agrees": "agrees", "disagrees": "disagrees", "not resolved": "unresolved"}
 MARKS = {"agrees": "✓", "disagrees": "✗", "not resolved": "?"}
 HEADLINES = {
     "agrees": "Theory and measurement agree",
@@ -24,7 +24,7 @@ HEADLINES = {
 def headline(comparison: Comparison) -> tuple[str, str, str]:
     """A class for the style sheet, the verdict as a sentence, and its reason."""
     verdict, reason = comparison.verdict, comparison.reason
-    return _STATES[verdict], HEADLINES[verdict], reason[:1].upper() + reason[1:] + "."
+    return STATES[verdict], HEADLINES[verdict], reason[:1].upper() + reason[1:] + "."
 
 
 def cards(comparison: Comparison) -> str:
@@ -38,15 +38,14 @@ def cards(comparison: Comparison) -> str:
 
 def _card(name: str, rows: tuple[Row, ...]) -> str:
     observable = OBSERVABLES[name]
-    severity = ("agrees", "not resolved", "disagrees")
-    verdict = max((r.verdict for r in rows), key=severity.index)
+    verdict = worst_verdict(r.verdict for r in rows)
     shown = next((r for r in rows if r.layer is None), rows[-1])
     where = "all layers together" if shown.layer is None else f"layer {shown.layer}"
     what = "measured, in units of the kernel" if shown.absolute else "measured / predicted"
     bad = sum(r.verdict == verdict for r in rows)
     count = f"{len(rows)} rows" if verdict == "agrees" else f"{bad} of {len(rows)} rows"
     return (
-        f'<div class="card {_STATES[verdict]}"><h3>{escape(observable.title)} '
+        f'<div class="card {STATES[verdict]}"><h3>{escape(observable.title)} '
         f"<span class=symbol>{_symbol(observable.symbol)}</span></h3>"
         f"<p class=ratio>{escape(ratio_text(shown))}</p><p class=what>{what}, {where}</p>"
         f"<p class=verdict>{MARKS[verdict]} {escape(verdict)} <span>· {count}</span></p></div>"
@@ -145,7 +144,7 @@ def _table_row(row: Row) -> str:
     z, p = ("", "exact") if row.exact else (f"{row.z:+.1f}", f"{row.p_value:.2f}")
     kind = " together" if row.layer is None else ""
     return (
-        f'<tr class="{_STATES[row.verdict]}{kind}">'
+        f'<tr class="{STATES[row.verdict]}{kind}">'
         f"<td><i>{MARKS[row.verdict]}</i> {layer}</td><td>{row.predicted:.5g}</td>"
         f"<td>{escape(ratio_text(row))}</td><td>{z}</td><td>{p}</td><td>{pattern}</td>"
         f"<td><b>{escape(row.verdict)}</b> {escape(row.reason)}</td></tr>"

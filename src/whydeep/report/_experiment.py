@@ -1,0 +1,124 @@
+"""The page of an experiment: its verdict, its pictures, and every number beside its prediction."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from pathlib import Path
+
+from whydeep.comparison import number_with_error
+from whydeep.experiments import Panel, Result
+from whydeep.report._figure import (
+    MEASURED,
+    SERIES,
+    THEORY,
+    Figure,
+    Group,
+    Key,
+    Plot,
+    axis,
+    line,
+    points,
+)
+from whydeep.report._page import (
+    as_json,
+    asset,
+    broken_command,
+    fill,
+    provenance_list,
+    publish,
+    section,
+)
+from whydeep.report._words import HEADLINES, MARKS, STATES
+
+__all__ = ["write_experiment"]
+
+
+def write_experiment(path: str | os.PathLike[str], result: Result, *, command: str = "") -> Path:
+    """Write an experiment that was run to one HTML file that opens offline.
+
+    Args:
+        path: where; its folder must exist. An older file is replaced, in one step.
+        result: from `whydeep.experiments.run`.
+        command: the command line that does the same again.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    group = Group(
+        name="pictures",
+        title="Pictures",
+        lead=result.findings.lead,
+        label="",
+        options=(),
+        plots=tuple(_plot(panel) for panel in result.findings.panels),
+        keys=(
+            Key("line", "ink", "theory"),
+            Key("point", "ink", "measured, one standard error"),
+        ),
+        notes=result.findings.notes,
+        columns=min(len(result.findings.panels), 2),
+    )
+    agreeing = sum(row.verdict == "agrees" for row in result.rows)
+    text = fill(
+        asset("experiment.html"),
+        {
+            "title": escape(f"{result.title}: {result.verdict}"),
+            "style": asset("report.css"),
+            "state": STATES[result.verdict],
+            "headline": escape(result.title[:1].upper() + result.title[1:]),
+            "claim": escape(result.claim),
+            "verdict": escape(
+                f"{HEADLINES[result.verdict]}: {agreeing} of {len(result.rows)} numbers agree."
+            ),
+            "command": broken_command(command),
+            "command_hidden": "" if command else "hidden",
+            "figures": section(group),
+            "table": _table(result),
+            "source": escape(result.source),
+            "provenance": provenance_list(),
+            "facts": f"<div><dt>seed</dt><dd>{result.seed}</dd></div>"
+            f"<div><dt>time</dt><dd>{result.seconds:.0f} s</dd></div>"
+            f"<div><dt>false-alarm rate</dt><dd>{result.alpha:g}, all numbers together</dd></div>",
+            "data": as_json({group.name: group.as_dict()}),
+            "plotly": asset("plotly-cartesian.min.js"),
+            "script": asset("report.js"),
+        },
+    )
+    return publish(Path(path), text)
+
+
+def _plot(panel: Panel) -> Plot:
+    data: list[Figure] = []
+    for curve in panel.curves:
+        color = SERIES[(curve.series - 1) % len(SERIES)] if curve.series else ""
+        if curve.role == "theory":
+            data.append(line(curve.x, curve.y, curve.name, color or THEORY, dash=curve.dash))
+        else:
+            error = [0.0] * len(curve.x) if curve.error is None else curve.error
+            data.append(points(curve.x, curve.y, error, curve.name, color or MEASURED, size=6.0))
+    layout = {
+        "xaxis": axis(panel.x_label, **_logarithmic(wanted=panel.log_x)),
+        "yaxis": axis(panel.y_label, **_logarithmic(wanted=panel.log_y)),
+        "hovermode": "closest",
+    }
+    figure = {"data": data, "layout": layout}
+    return Plot(panel.title, panel.summary, (figure,))
+
+
+def _logarithmic(*, wanted: bool) -> dict[str, str]:
+    return {"type": "log", "exponentformat": "power"} if wanted else {}
+
+
+def _table(result: Result) -> str:
+    rows = []
+    for row in result.rows:
+        check = row.check
+        noise = "" if check.stderr == 0 else f"{row.z:+.1f}"
+        measured = number_with_error(check.measured, max(check.stderr, check.neglected))
+        rows.append(
+            f'<tr class="{STATES[row.verdict]}"><td class=words>{escape(check.claim)}</td>'
+            f"<td>{check.predicted:.5g}</td><td>{escape(measured)}</td><td>{noise}</td>"
+            f"<td>{row.reach:.2g}</td><td>{MARKS[row.verdict]} {escape(row.verdict)}</td></tr>"
+        )
+    return f"<tbody>{''.join(rows)}</tbody>"
