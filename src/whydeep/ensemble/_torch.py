@@ -205,7 +205,11 @@ def _paired(kernel: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
 
 
 def _tangent_kernel(torch: Any, outputs: Any, parameters: Sequence[Any]) -> np.ndarray:
-    """The same of gradients of ``outputs (N, *positions)``."""
+    """The same of gradients of ``outputs (N, *positions)``, by definition.
+
+    `tangent_kernel` of modules checks what it assumes of each new draw (7 times as long for small
+    modules), and refuses dropout and other modules that mix examples: here they are as they are.
+    """
     rows = tuple(outputs.shape)
     numbers = outputs.numel() * sum(p.numel() for p in parameters)
     if numbers > _MOST_NUMBERS:
