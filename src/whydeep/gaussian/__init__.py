@@ -2,6 +2,7 @@
 
 from whydeep.gaussian._covariance import Covariance
 from whydeep.gaussian._criticality import Criticality, CriticalPoint, critical
+from whydeep.gaussian._derivative_products import DerivativeProducts, derivative_products
 from whydeep.gaussian._elementwise import (
     image_mean,
     mean_image,
@@ -18,14 +19,17 @@ from whydeep.gaussian._moments import (
     self_derivatives,
     slopes,
 )
+from whydeep.gaussian._slope_function import slope_function
 
 __all__ = [
     "Covariance",
     "CriticalPoint",
     "Criticality",
+    "DerivativeProducts",
     "Estimate",
     "SecondMoments",
     "critical",
+    "derivative_products",
     "image_mean",
     "mean_image",
     "mean_slope",
@@ -34,6 +38,7 @@ __all__ = [
     "second_moments",
     "self_derivatives",
     "series_length",
+    "slope_function",
     "slope_mean",
     "slopes",
 ]

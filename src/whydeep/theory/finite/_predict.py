@@ -15,7 +15,7 @@ from whydeep.network import Network
 from whydeep.observables import BASIC, OBSERVABLES, expand, reduce
 from whydeep.theory.finite._kernel import Layer, infinite_width, tangent_kernels
 from whydeep.theory.finite._prediction import Prediction
-from whydeep.theory.finite._vertex import first_corrections
+from whydeep.theory.finite._recursion import first_order, needed
 
 __all__ = ["predict"]
 
@@ -28,6 +28,15 @@ _SOURCES = {
     "ntk": "Jacot, Gabriel and Hongler 2018; Roberts, Yaida and Hanin 2022, Eq. 8.63",
     "four_point": "Roberts, Yaida and Hanin 2022, Eq. 4.90 (derivative form)",
     "kernel_correction": "Roberts, Yaida and Hanin 2022, Eq. 4.136 (derivative form)",
+    "ntk_correction": "Guillen, Misof and Gerken 2025 (derivative form)",
+    **dict.fromkeys(
+        ("ntk_A", "ntk_B", "ntk_D", "ntk_F"),
+        "Roberts, Yaida and Hanin 2022, Chapter 8 (derivative form)",
+    ),
+    **dict.fromkeys(
+        ("dntk_P", "dntk_Q", "ddntk_R", "ddntk_S", "ddntk_T", "ddntk_U"),
+        "Roberts, Yaida and Hanin 2022, Chapter 11 (derivative form)",
+    ),
 }
 _ASSUMPTIONS = (
     "weights and biases independent and Gaussian, at initialisation",
@@ -37,6 +46,14 @@ _ASSUMPTIONS = (
 _HEAVY = (
     "the fourth moments of {} are dominated by events that no feasible number of draws contains, "
     "so no measurement could be compared with it"
+)
+_JUMPING = (
+    "{} jumps, so <s'^2> is infinite and the tangent kernel diverges on its diagonal (automatic "
+    "differentiation returns 0, which is wrong)"
+)
+_KINKED = (
+    "{} has kinks, so its second and third derivatives contain delta functions: automatic "
+    "differentiation of a network misses them, and their products need not exist on one input"
 )
 
 
@@ -85,10 +102,11 @@ def predict(
             received=f"order={order!r}",
             needed="0 or 1",
         )
-    available = [name for name in BASIC if OBSERVABLES[name].order <= order]
+    available = [name for name in OBSERVABLES if OBSERVABLES[name].order <= order]
     wanted = _wanted(observables, available)
     missing = _missing(network, available)
-    for name in wanted if observables is not None else ():
+    named = observables is not None and observables != "all"
+    for name in wanted if named else ():
         if name in missing:
             raise UnsupportedError(
                 f"There is no {OBSERVABLES[name].title} for this network.", cause=missing[name]
@@ -126,6 +144,8 @@ def predict(
 
 def _wanted(observables: Iterable[str] | None, available: list[str]) -> list[str]:
     if observables is None:
+        return [name for name in available if name in BASIC]
+    if observables == "all":
         return available
     names = [observables] if isinstance(observables, str) else list(observables)
     for name in names:
@@ -133,8 +153,8 @@ def _wanted(observables: Iterable[str] | None, available: list[str]) -> list[str
             raise InputError(
                 "There is no observable of this name at this order.",
                 received=repr(name),
-                needed="one of " + ", ".join(available),
-                suggestion="order=1" if name in BASIC else "",
+                needed='"all", or any of ' + ", ".join(available),
+                suggestion="order=1" if name in OBSERVABLES else "",
             )
     return [name for name in available if name in names]
 
@@ -142,13 +162,15 @@ def _wanted(observables: Iterable[str] | None, available: list[str]) -> list[str
 def _missing(network: Network, available: list[str]) -> dict[str, str]:
     activation = network.activation
     out = {}
+    tangent = [name for name in OBSERVABLES if "ntk" in name]
+    differentials = [name for name in tangent if name != "ntk" and not name.startswith("ntk_")]
+    if not activation.smooth:
+        out |= dict.fromkeys(differentials, _KINKED.format(activation.name))
     if not activation.continuous:
-        out["ntk"] = (
-            f"{activation.name} jumps, so <s'^2> is infinite and the tangent kernel diverges on "
-            "its diagonal (automatic differentiation returns 0, which is wrong)"
-        )
+        out |= dict.fromkeys(tangent, _JUMPING.format(activation.name))
     if activation.heavy_tailed:
-        out["four_point"] = out["kernel_correction"] = _HEAVY.format(activation.name)
+        heavy = [name for name in OBSERVABLES if OBSERVABLES[name].order == 1]
+        out |= dict.fromkeys(heavy, _HEAVY.format(activation.name))
     return {name: reason for name, reason in out.items() if name in available}
 
 
@@ -158,12 +180,15 @@ def _compute(
     out: dict[str, list[Estimate]] = {}
     if "kernel" in names:
         out["kernel"] = [Estimate(layer.law.matrix, layer.error) for layer in layers]
-    if "ntk" in names:
-        out["ntk"] = tangent_kernels(network, inputs, layers)
-    if "four_point" in names or "kernel_correction" in names:
-        vertices, corrections = first_corrections(network, layers)
-        both = {"four_point": vertices, "kernel_correction": corrections}
-        out |= {name: both[name] for name in both if name in names}
+    tensors = needed(names)
+    tangents = None
+    if any("ntk" in name for name in [*names, *tensors]):
+        tangents = tangent_kernels(network, inputs, layers)
+    if "ntk" in names and tangents is not None:
+        out["ntk"] = tangents
+    if tensors:
+        found = first_order(network, layers, tangents, tensors)
+        out |= {name: found[name] for name in tensors if name in names}
     return out
 
 
