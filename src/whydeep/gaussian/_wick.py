@@ -9,12 +9,14 @@ import numpy as np
 __all__ = ["exponential_products", "power_products"]
 
 
-def power_products(matrix: np.ndarray, power: int) -> np.ndarray:
+def power_products(matrix: np.ndarray, power: int | tuple[int, ...]) -> np.ndarray:
     """E prod_i z_i^power for covariances of shape (Q, k, k): shape (Q,).
+
+    The power is one number, or one for each of the k variables.
 
     By parts: E z_i f = sum_j K_ij E f_j, where f_j is the derivative of f by z_j.
 
-    **Source:** Isserlis 1918. Cost: (power + 1)^k states of Q numbers at most.
+    **Source:** Isserlis 1918. Cost: (largest power + 1)^k states of Q numbers at most.
     """
     slots = matrix.shape[1]
 
@@ -30,7 +32,8 @@ def power_products(matrix: np.ndarray, power: int) -> np.ndarray:
                 total += rest[j] * matrix[:, i, j] * moment(_less(rest, j))
         return total
 
-    return np.zeros(len(matrix)) if power * slots % 2 else moment((power,) * slots)
+    powers = (power,) * slots if isinstance(power, int) else power
+    return np.zeros(len(matrix)) if sum(powers) % 2 else moment(powers)
 
 
 def exponential_products(matrix: np.ndarray) -> np.ndarray:
