@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from whydeep import errors as errors
     from whydeep.comparison import Comparison as Comparison
     from whydeep.comparison import ImportCheck as ImportCheck
+    from whydeep.comparison import ResidualComparison as ResidualComparison
     from whydeep.comparison import check_jax as check_jax
     from whydeep.comparison import check_torch as check_torch
     from whydeep.comparison import compare as compare
+    from whydeep.comparison import compare_residual as compare_residual
     from whydeep.comparison import from_jax as from_jax
     from whydeep.comparison import from_torch as from_torch
     from whydeep.ensemble import MeasuredPosterior as MeasuredPosterior
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from whydeep.ensemble import measure as measure
     from whydeep.ensemble import measure_kernels as measure_kernels
     from whydeep.ensemble import measure_posterior as measure_posterior
+    from whydeep.ensemble import measure_residual as measure_residual
     from whydeep.ensemble.tangent import linearize as linearize
     from whydeep.ensemble.tangent import tangent_kernel as tangent_kernel
     from whydeep.ensemble.tangent import tangent_operator as tangent_operator
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from whydeep.network import index as index
     from whydeep.network import mlp as mlp
     from whydeep.network import repeat as repeat
+    from whydeep.network import residual_mlp as residual_mlp
     from whydeep.network import resize as resize
     from whydeep.network import resnet as resnet
     from whydeep.network import transformer as transformer
@@ -95,6 +99,7 @@ if TYPE_CHECKING:
     from whydeep.theory.finite import predict as predict
     from whydeep.theory.infinite import Kernel as Kernel
     from whydeep.theory.infinite import kernel as kernel
+    from whydeep.theory.residual import predict_residual as predict_residual
     from whydeep.theory.training import LearningCurve as LearningCurve
     from whydeep.theory.training import StableStep as StableStep
     from whydeep.theory.training import TrainingPrediction as TrainingPrediction
@@ -152,6 +157,7 @@ _HOMES = {
     "RMSNorm": "whydeep.network",
     "Recurrent": "whydeep.network",
     "Residual": "whydeep.network",
+    "ResidualComparison": "whydeep.comparison",
     "StableStep": "whydeep.theory.training",
     "SumPool": "whydeep.network",
     "Training": "whydeep.ensemble.training",
@@ -163,6 +169,7 @@ _HOMES = {
     "cnn": "whydeep.network",
     "compare": "whydeep.comparison",
     "compare_evidence": "whydeep.theory.bayes",
+    "compare_residual": "whydeep.comparison",
     "critical": "whydeep.gaussian",
     "exact_moments": "whydeep.theory.exact",
     "from_jax": "whydeep.comparison",
@@ -176,11 +183,14 @@ _HOMES = {
     "measure": "whydeep.ensemble",
     "measure_kernels": "whydeep.ensemble",
     "measure_posterior": "whydeep.ensemble",
+    "measure_residual": "whydeep.ensemble",
     "mlp": "whydeep.network",
     "posterior": "whydeep.theory.bayes",
     "predict": "whydeep.theory.finite",
+    "predict_residual": "whydeep.theory.residual",
     "predict_training": "whydeep.theory.training",
     "repeat": "whydeep.network",
+    "residual_mlp": "whydeep.network",
     "resize": "whydeep.network",
     "resnet": "whydeep.network",
     "stable_adam_curvature": "whydeep.theory.training",
@@ -239,6 +249,7 @@ __all__ = [
     "RMSNorm",
     "Recurrent",
     "Residual",
+    "ResidualComparison",
     "StableStep",
     "SumPool",
     "Training",
@@ -252,6 +263,7 @@ __all__ = [
     "cnn",
     "compare",
     "compare_evidence",
+    "compare_residual",
     "critical",
     "data",
     "errors",
@@ -267,11 +279,14 @@ __all__ = [
     "measure",
     "measure_kernels",
     "measure_posterior",
+    "measure_residual",
     "mlp",
     "posterior",
     "predict",
+    "predict_residual",
     "predict_training",
     "repeat",
+    "residual_mlp",
     "resize",
     "resnet",
     "stable_adam_curvature",

@@ -11,6 +11,8 @@ from whydeep.comparison._front_doors import from_torch as from_torch
 from whydeep.comparison._import_check import ImportCheck as ImportCheck
 from whydeep.comparison._imports import check_import as check_import
 from whydeep.comparison._ladder import Ladder as Ladder
+from whydeep.comparison._residual import ResidualComparison as ResidualComparison
+from whydeep.comparison._residual import compare_residual as compare_residual
 from whydeep.comparison._rows import Row as Row
 from whydeep.comparison._rows import Series as Series
 from whydeep.comparison._verdicts import SEVERITY as SEVERITY

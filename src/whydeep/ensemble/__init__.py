@@ -13,5 +13,6 @@ from whydeep.ensemble._measurement import Density as Density
 from whydeep.ensemble._measurement import Measurement as Measurement
 from whydeep.ensemble._posterior import MeasuredPosterior as MeasuredPosterior
 from whydeep.ensemble._posterior import measure_posterior as measure_posterior
+from whydeep.ensemble._residual import measure_residual as measure_residual
 from whydeep.ensemble._samples import KernelSamples as KernelSamples
 from whydeep.ensemble._torch import measure_torch_kernels as measure_torch_kernels

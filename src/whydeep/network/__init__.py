@@ -48,6 +48,9 @@ from whydeep.network._positions import SumPool as SumPool
 from whydeep.network._positions import aggregate as aggregate
 from whydeep.network._positions import index as index
 from whydeep.network._positions import resize as resize
+from whydeep.network._residual import ResidualChain as ResidualChain
+from whydeep.network._residual import residual_chain as residual_chain
+from whydeep.network._residual import residual_mlp as residual_mlp
 from whydeep.network._sequence import DotProductAttention as DotProductAttention
 from whydeep.network._sequence import Embedding as Embedding
 from whydeep.network._sequence import PositionalEmbedding as PositionalEmbedding

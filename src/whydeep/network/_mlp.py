@@ -14,7 +14,7 @@ from whydeep.network._checks import check_whole
 from whydeep.network._layers import Activation, Dense
 from whydeep.network._network import Network, chain
 
-__all__ = ["mlp"]
+__all__ = ["mlp", "one_each"]
 
 
 def mlp(
@@ -59,15 +59,15 @@ def mlp(
     depth = check_whole("depth", depth)
     outputs = check_whole("outputs", outputs)
     function = get(activation)
-    widths = _one_each("width", width, depth, "hidden layer")
-    weight_vars = _one_each("weight_var", weight_var, depth + 1, "layer, output included")
-    bias_vars = _one_each("bias_var", bias_var, depth + 1, "layer, output included")
+    widths = one_each("width", width, depth, "hidden layer")
+    weight_vars = one_each("weight_var", weight_var, depth + 1, "layer, output included")
+    bias_vars = one_each("bias_var", bias_var, depth + 1, "layer, output included")
     if "critical" in weight_vars or "critical" in bias_vars:
         point = critical(function).preferred
         weight_vars = [point.weight_var if v == "critical" else v for v in weight_vars]
         bias_vars = [point.bias_var if v == "critical" else v for v in bias_vars]
-    weight_lrs = _one_each("weight_lr", weight_lr, depth + 1, "layer, output included")
-    bias_lrs = _one_each("bias_lr", bias_lr, depth + 1, "layer, output included")
+    weight_lrs = one_each("weight_lr", weight_lr, depth + 1, "layer, output included")
+    bias_lrs = one_each("bias_lr", bias_lr, depth + 1, "layer, output included")
     layers: list[Dense | Activation] = []
     columns = zip([*widths, outputs], weight_vars, bias_vars, weight_lrs, bias_lrs, strict=True)
     for n, c_w, c_b, l_w, l_b in columns:
@@ -75,7 +75,8 @@ def mlp(
     return chain(*layers[:-1])
 
 
-def _one_each(name: str, value: Any, count: int, what: str) -> list[Any]:
+def one_each(name: str, value: Any, count: int, what: str) -> list[Any]:
+    """A value for each of `count` things, from one value or from as many."""
     if isinstance(value, str) or value is None or np.ndim(value) == 0:
         if isinstance(value, str) and value != "critical":
             raise InputError(
