@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,13 @@ def test_components_of_kernels_and_vertices_are_in_the_order_of_pairs():
     one, two = quadruple_indices(4)
     quads = np.stack([rows[one], cols[one], rows[two], cols[two]], 1)
     np.testing.assert_array_equal(component_indices("four_point", 4), quads)
+
+
+@pytest.mark.parametrize("name", OBSERVABLES)
+def test_every_observable_has_its_page(name):
+    folder = Path(__file__).parent.parent / "docs" / "observables"
+    page = (folder / f"{name}.md").read_text(encoding="utf-8")
+    assert OBSERVABLES[name].meaning in page
+    for part in ("## Formula", "## Measurement", "## Cost", "## Where it stops being valid"):
+        assert part in page
+    assert f"({name}.md)" in (folder / "README.md").read_text(encoding="utf-8")
