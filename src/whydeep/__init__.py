@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from whydeep import activations as activations
     from whydeep import data as data
     from whydeep import errors as errors
+    from whydeep import geometry as geometry
     from whydeep.comparison import Comparison as Comparison
     from whydeep.comparison import ImportCheck as ImportCheck
     from whydeep.comparison import ResidualComparison as ResidualComparison
@@ -201,7 +202,7 @@ _HOMES = {
     "transformer": "whydeep.network",
     "write_report": "whydeep.report",
 }
-_ROOMS = ("activations", "data", "errors")
+_ROOMS = ("activations", "data", "errors", "geometry")
 
 __all__ = [
     "Activation",
@@ -270,6 +271,7 @@ __all__ = [
     "exact_moments",
     "from_jax",
     "from_torch",
+    "geometry",
     "index",
     "kernel",
     "kernel_spectrum",
