@@ -1,0 +1,226 @@
+"""The front door of hull membership: the cheap question first, the certain answer last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from whydeep.data import check_inputs
+from whydeep.errors import InputError, UnsupportedError
+from whydeep.geometry.hull._certificates import HullMembership, margins, radius_of, residuals
+from whydeep.geometry.hull._coordinates import Coordinates, whitened
+from whydeep.geometry.hull._linear_program import by_linear_program
+from whydeep.geometry.hull._minimum_norm import INSIDE, OUTSIDE, default_threads, nearest_points
+from whydeep.network import check_number, check_whole
+from whydeep.progress import phase
+
+__all__ = ["in_hull"]
+
+_BLOCK = 1 << 25  # numbers of a block of products
+
+SPAN = "outside the span of the data"
+AWAY = "directions from the mean"
+NEAREST = "nearest points"
+PROGRAM = "linear programs"
+
+
+def in_hull(
+    points: Any, data: Any, *, tolerance: float = 1e-9, threads: int | None = None
+) -> HullMembership:
+    """Which points are in the convex hull of a data set, with a certificate for every answer.
+
+    A point x is inside if ``x = sum_i w_i X_i`` with ``w_i >= 0, sum_i w_i = 1``, and at most
+    d + 1 of the weights differ from 0; it is outside if some p has ``p.(X_i - x) > 0`` for all
+    i. The answer carries the weights or p, and both are checked against the data as they are
+    (again by whoever wants, with `check_hull`).
+
+    Args:
+        points: (M, d) the points asked about.
+        data: (N, d) those that span the hull. Features may have any scales, rows may repeat, and
+            they may lie in a subspace.
+        tolerance: how far from the hull a point may be and still count as inside, relative to
+            the radius of the data (the largest distance to their mean), 1e-12 to 1e-3. Points of
+            the boundary are inside.
+        threads: by default one a processor.
+
+    Returns:
+        A `HullMembership`: `inside`, `support` and `weights`, `direction`, `residual`, `margin`,
+        `fraction`.
+
+    Raises:
+        InputError: NaN or infinite numbers, empty arrays, other shapes.
+        UnsupportedError: a point that can't be certified either way in float64.
+
+    Accuracy: "outside" is rigorous, with a bound on all roundings; "inside" is to the tolerance.
+    Cost: M N d where directions from the mean separate, which in many dimensions is the common
+    case; near the boundary some ten times that, and of the order of d^3 for each point. 1,000
+    points against 10,000 in 64 dimensions: docs/benchmarks/hull.md.
+
+    Source: Wolfe 1976 (nearest point of a polytope); Caratheodory 1907 (d + 1 points are enough);
+    Balestriero, Pesenti and LeCun 2021, "Learning in high dimension always amounts to
+    extrapolation" (the question).
+
+    Example:
+        >>> corners = [[0, 0], [4, 0], [0, 4]]
+        >>> answer = in_hull([[1, 1], [3, 3]], corners)
+        >>> answer.inside
+        array([ True, False])
+        >>> answer.weights[0].round(6).tolist()
+        [0.5, 0.25, 0.25]
+        >>> bool(np.isclose(answer.margin[1], np.sqrt(2)))  # its distance to the hull
+        True
+    """
+    x, rows = check_inputs(points, name="points"), check_inputs(data, name="data")
+    if x.shape[1] != rows.shape[1]:
+        raise InputError(
+            "The points and the data are in different spaces.",
+            received=f"points {x.shape}, data {rows.shape}",
+            needed="as many columns in both",
+        )
+    limit = check_number("tolerance", tolerance, positive=True)
+    if not 1e-12 <= limit <= 1e-3:
+        raise InputError(
+            "The tolerance is out of range.", received=f"tolerance={tolerance!r}",
+            needed="1e-12 to 1e-3",
+        )  # fmt: skip
+    count = default_threads() if threads is None else check_whole("threads", threads)
+    x, rows = np.ascontiguousarray(x), np.ascontiguousarray(rows)
+    return _Question(x, rows, limit, count).answer()
+
+
+class _Question:
+    """Points against data, and what is known so far.
+
+    Args:
+        x: (M, d).
+        data: (N, d).
+        tolerance: relative to the radius.
+        threads: how many.
+    """
+
+    def __init__(self, x: np.ndarray, data: np.ndarray, tolerance: float, threads: int) -> None:
+        self.x, self.data, self.tolerance, self.threads = x, data, tolerance, threads
+        with phase("coordinates of the data"):
+            self.map: Coordinates = whitened(data)
+        self.white, _ = self.map.inward(data)
+        self.asked, off = self.map.inward(x)
+        self.off_size = np.linalg.norm(off, axis=1)
+        self.off = off
+        m, k = len(x), min(len(data), x.shape[1] + 1)
+        self.inside = np.zeros(m, bool)
+        self.open = np.ones(m, bool)
+        self.support, self.weights = np.full((m, k), -1, np.int64), np.zeros((m, k))
+        self.direction = np.zeros(x.shape)
+        self.residual, self.margin = np.full(m, np.nan), np.full(m, np.nan)
+        self.settled: dict[str, int] = dict.fromkeys((SPAN, AWAY, NEAREST, PROGRAM), 0)
+
+    def answer(self) -> HullMembership:
+        """All methods in turn, each for the points that are still open."""
+        self._outside_the_span()
+        if len(self.map.scales):
+            self._away_from_the_mean()
+            starts = self._nearest()
+            self._programs(starts)
+        else:  # all data points are one
+            left = np.flatnonzero(self.open)
+            self._certify_inside(left, np.zeros((len(left), 1), np.int64), np.ones((len(left), 1)),
+                                 SPAN)  # fmt: skip
+        if self.open.any():
+            raise self._undecided()
+        return HullMembership(
+            self.inside, self.support, self.weights, self.residual, self.direction, self.margin,
+            self.tolerance, {name: n for name, n in self.settled.items() if n},
+        )  # fmt: skip
+
+    def _outside_the_span(self) -> None:
+        limit = self.tolerance / 2 * radius_of(self.data)
+        far = np.flatnonzero(self.off_size > limit)
+        if len(far):
+            self._certify_outside(far, -self.off[far] / self.off_size[far, None], SPAN)
+
+    def _away_from_the_mean(self) -> None:
+        """Points beyond all data along their direction from the mean, as it is and whitened."""
+        for whitened_too in (True, False):
+            left = np.flatnonzero(self.open)
+            if not len(left):
+                return
+            at = self.asked[left]
+            towards = -at if whitened_too else -at * self.map.scales**2
+            rows = max(1, _BLOCK // len(self.data))
+            least = np.concatenate(
+                [
+                    (towards[i : i + rows] @ self.white.T).min(axis=1)
+                    for i in range(0, len(left), rows)
+                ]
+            )
+            apart = least > np.sum(towards * at, axis=1)
+            # A point at the mean has no direction from it.
+            apart &= np.linalg.norm(towards, axis=1) > 0
+            self._certify_outside(left[apart], self.map.outward(towards[apart]), AWAY)
+
+    def _nearest(self) -> list[np.ndarray]:
+        """Wolfe's algorithm; for points that stay open, the data points it had come to."""
+        left = np.flatnonzero(self.open)
+        found = nearest_points(self.white, self.asked[left], self._white_limit(), self.threads)
+        within, beyond = found.status == INSIDE, found.status == OUTSIDE
+        self._certify_inside(left[within], found.active[within], found.weights[within], NEAREST)
+        apart = self.map.outward(found.differences[beyond])
+        self._certify_outside(left[beyond], apart, NEAREST)
+        return [row[row >= 0] for row in found.active[self.open[left]]]
+
+    def _programs(self, starts: list[np.ndarray]) -> None:
+        left = np.flatnonzero(self.open)
+        for i, start in zip(left, starts, strict=True):
+            one = np.array([i])
+            found = by_linear_program(self.white, self.asked[i], self._white_limit(), start)
+            if found.weights is not None and found.rows is not None:
+                self._certify_inside(one, found.rows[None], found.weights[None], PROGRAM)
+            elif found.direction is not None:
+                self._certify_outside(one, self.map.outward(found.direction[None]), PROGRAM)
+
+    def _white_limit(self) -> float:
+        """|p| in whitened coordinates below which the residual is a tenth of what is allowed."""
+        return self.tolerance / 10 * radius_of(self.data) / float(self.map.scales.max())
+
+    def _certify_inside(
+        self, which: np.ndarray, support: np.ndarray, weights: np.ndarray, method: str
+    ) -> None:
+        """Keep the answers whose weights are proved by the data as they are."""
+        if not len(which):
+            return
+        order = np.argsort(-weights, axis=1, kind="stable")[:, : self.support.shape[1]]
+        weights = np.maximum(np.take_along_axis(weights, order, axis=1), 0.0)
+        support = np.where(weights > 0, np.take_along_axis(support, order, axis=1), -1)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        size = residuals(self.data, self.x[which], support, weights)
+        good = size <= self.tolerance
+        kept = which[good]
+        width = support.shape[1]
+        self.support[kept, :width], self.weights[kept, :width] = support[good], weights[good]
+        self.residual[kept], self.inside[kept], self.open[kept] = size[good], True, False
+        self.settled[method] += len(kept)
+
+    def _certify_outside(self, which: np.ndarray, direction: np.ndarray, method: str) -> None:
+        """Keep the answers whose directions are proved by the data as they are."""
+        if not len(which):
+            return
+        least = margins(self.data, self.x[which], direction, self.threads)
+        good = least > 0
+        kept = which[good]
+        self.direction[kept], self.margin[kept] = direction[good], least[good]
+        self.open[kept] = False
+        self.settled[method] += len(kept)
+
+    def _undecided(self) -> UnsupportedError:
+        left = np.flatnonzero(self.open)
+        spread = float(self.map.scales.max() / self.map.scales.min())
+        return UnsupportedError(
+            f"{len(left)} points can't be certified to be inside or outside in float64.",
+            received=f"points {', '.join(map(str, left[:5]))}{' ...' if len(left) > 5 else ''} "
+            f"(counting from 0); standard deviations of the data differ by {spread:.1e}",
+            needed="data of about full rank, or exactly of lower rank",
+            cause="directions in which the data are almost, but not quite, flat",
+            suggestion="a larger tolerance, or the data projected on their main directions "
+            "(extrapolation(..., dims=...))",
+        )
