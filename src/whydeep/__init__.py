@@ -98,6 +98,16 @@ if TYPE_CHECKING:
     from whydeep.theory.exact import exact_moments as exact_moments
     from whydeep.theory.finite import Prediction as Prediction
     from whydeep.theory.finite import predict as predict
+    from whydeep.theory.flow import AspectRatio as AspectRatio
+    from whydeep.theory.flow import CriticalExponents as CriticalExponents
+    from whydeep.theory.flow import FixedPoint as FixedPoint
+    from whydeep.theory.flow import Flow as Flow
+    from whydeep.theory.flow import critical_exponents as critical_exponents
+    from whydeep.theory.flow import equivalent_rates as equivalent_rates
+    from whydeep.theory.flow import fixed_points as fixed_points
+    from whydeep.theory.flow import flow as flow
+    from whydeep.theory.flow import mutual_information as mutual_information
+    from whydeep.theory.flow import optimal_aspect_ratio as optimal_aspect_ratio
     from whydeep.theory.infinite import Kernel as Kernel
     from whydeep.theory.infinite import kernel as kernel
     from whydeep.theory.residual import predict_residual as predict_residual
@@ -117,6 +127,7 @@ _HOMES = {
     "Add": "whydeep.network",
     "Affine": "whydeep.network",
     "Aggregate": "whydeep.network",
+    "AspectRatio": "whydeep.theory.flow",
     "Attention": "whydeep.network",
     "AvgPool": "whydeep.network",
     "BatchNorm": "whydeep.network",
@@ -127,13 +138,16 @@ _HOMES = {
     "Conv": "whydeep.network",
     "ConvLocal": "whydeep.network",
     "ConvTranspose": "whydeep.network",
+    "CriticalExponents": "whydeep.theory.flow",
     "Dense": "whydeep.network",
     "DotProductAttention": "whydeep.network",
     "Dropout": "whydeep.network",
     "Embedding": "whydeep.network",
     "Evidence": "whydeep.theory.bayes",
     "ExactMoments": "whydeep.theory.exact",
+    "FixedPoint": "whydeep.theory.flow",
     "Flatten": "whydeep.network",
+    "Flow": "whydeep.theory.flow",
     "GlobalAvgPool": "whydeep.network",
     "GlobalSumPool": "whydeep.network",
     "GroupNorm": "whydeep.network",
@@ -172,7 +186,11 @@ _HOMES = {
     "compare_evidence": "whydeep.theory.bayes",
     "compare_residual": "whydeep.comparison",
     "critical": "whydeep.gaussian",
+    "critical_exponents": "whydeep.theory.flow",
+    "equivalent_rates": "whydeep.theory.flow",
     "exact_moments": "whydeep.theory.exact",
+    "fixed_points": "whydeep.theory.flow",
+    "flow": "whydeep.theory.flow",
     "from_jax": "whydeep.comparison",
     "from_torch": "whydeep.comparison",
     "index": "whydeep.network",
@@ -186,6 +204,8 @@ _HOMES = {
     "measure_posterior": "whydeep.ensemble",
     "measure_residual": "whydeep.ensemble",
     "mlp": "whydeep.network",
+    "mutual_information": "whydeep.theory.flow",
+    "optimal_aspect_ratio": "whydeep.theory.flow",
     "posterior": "whydeep.theory.bayes",
     "predict": "whydeep.theory.finite",
     "predict_residual": "whydeep.theory.residual",
@@ -209,6 +229,7 @@ __all__ = [
     "Add",
     "Affine",
     "Aggregate",
+    "AspectRatio",
     "Attention",
     "AvgPool",
     "BatchNorm",
@@ -219,13 +240,16 @@ __all__ = [
     "Conv",
     "ConvLocal",
     "ConvTranspose",
+    "CriticalExponents",
     "Dense",
     "DotProductAttention",
     "Dropout",
     "Embedding",
     "Evidence",
     "ExactMoments",
+    "FixedPoint",
     "Flatten",
+    "Flow",
     "GlobalAvgPool",
     "GlobalSumPool",
     "GroupNorm",
@@ -266,9 +290,13 @@ __all__ = [
     "compare_evidence",
     "compare_residual",
     "critical",
+    "critical_exponents",
     "data",
+    "equivalent_rates",
     "errors",
     "exact_moments",
+    "fixed_points",
+    "flow",
     "from_jax",
     "from_torch",
     "geometry",
@@ -283,6 +311,8 @@ __all__ = [
     "measure_posterior",
     "measure_residual",
     "mlp",
+    "mutual_information",
+    "optimal_aspect_ratio",
     "posterior",
     "predict",
     "predict_residual",

@@ -19,6 +19,7 @@ from whydeep.gaussian._moments import (
     self_derivatives,
     slopes,
 )
+from whydeep.gaussian._single import SingleMeans, single_means
 from whydeep.gaussian._slope_function import slope_function
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "DerivativeProducts",
     "Estimate",
     "SecondMoments",
+    "SingleMeans",
     "critical",
     "derivative_products",
     "image_mean",
@@ -38,6 +40,7 @@ __all__ = [
     "second_moments",
     "self_derivatives",
     "series_length",
+    "single_means",
     "slope_function",
     "slope_mean",
     "slopes",

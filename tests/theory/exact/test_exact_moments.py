@@ -237,6 +237,8 @@ def test_what_is_not_exact_is_refused():
         exact_moments(wd.mlp(2, 8, "relu"), X, order=41)
     with pytest.raises(UnsupportedError, match="fully connected"):
         exact_moments(wd.cnn(2, 8, "relu"), X)
+    with pytest.raises(InputError, match="memory"):
+        exact_moments(wd.mlp(2, 8, "linear"), np.eye(41))
     exact = exact_moments(wd.mlp(2, 8, "relu", bias_var=0.1), X)
     assert exact.log_variance is None
     with pytest.raises(InputError, match="no exact result"):

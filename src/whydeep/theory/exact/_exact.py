@@ -19,7 +19,7 @@ from whydeep.theory.exact._pairs import Pairs, pair_moments
 
 __all__ = ["ExactMoments", "exact_moments"]
 
-_MOST_INPUTS = 100  # above it the N^4 arrays pass a gigabyte a layer
+_MOST_INPUTS = 40  # above it the N^4 arrays of a layer take a few hundred megabytes
 _HIGHEST_ORDER = 40
 _SOURCE = "Roberts, Yaida and Hanin 2022, Chapter 3 (linear); Hanin and Nica 2020 (relu)"
 
@@ -130,7 +130,7 @@ def exact_moments(network: Network, inputs: Any, *, order: int = 3) -> ExactMome
         `ExactMoments`.
 
     Raises:
-        InputError: bad inputs or order; more than 100 inputs.
+        InputError: bad inputs or order; more than 40 inputs.
         UnsupportedError: another activation; several inputs to a network that is not linear.
 
     Accuracy: rounding; the fluctuations of order 1/n are differences of numbers of order 1, so
@@ -205,8 +205,9 @@ def _check(network: Network, x: np.ndarray) -> tuple[float, float]:
 def _arrays(network: Network, layers: list[Pairs]) -> dict[str, xr.DataArray]:
     widths = np.array([1, *network.widths], dtype=np.float64)
     out = {"kernel": [p.kernel for p in layers], "ntk": [p.ntk for p in layers]}
-    for name in layers[0].connected():
-        out[name] = [n * p.connected()[name] for n, p in zip(widths.tolist(), layers, strict=True)]
+    connected = [p.connected() for p in layers]
+    for name in connected[0]:
+        out[name] = [n * c[name] for n, c in zip(widths.tolist(), connected, strict=True)]
     size = len(layers[0].kernel)
     named = {name: expand(name, reduce(name, np.stack(full)), size) for name, full in out.items()}
     return {name: named[name] for name in OBSERVABLES if name in named}
