@@ -2,8 +2,7 @@
 
 Each multiset of four samples has one lattice, of as many dimensions as its samples are linearly
 independent, on which all its products are summed in one compiled pass. Lattices are refined until
-two in a row agree; the coarser one has the smaller radius too, so that its difference from the
-finer one contains the tail.
+two in a row agree; what is left out beyond their radius is bounded.
 """
 
 from __future__ import annotations
@@ -16,14 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import chdtrc
 
 from whydeep.activations import ScalarFunction
+from whydeep.errors import UnsupportedError
 from whydeep.gaussian._covariance import Covariance
 from whydeep.gaussian._derivative_table import DERIVATIVES, DerivativeTable, derivative_table
 from whydeep.gaussian._estimate import Estimate
 from whydeep.gaussian._kinked_products import KINKED_PRODUCTS, kinked_products
 from whydeep.gaussian._product_lattice import PRODUCTS, lattice_products
-from whydeep.gaussian._refine import ROUNDOFF, reach
+from whydeep.gaussian._refine import ROUNDOFF
 from whydeep.gaussian._trapezoid import root
 from whydeep.gaussian._wick import power_products
 
@@ -32,10 +33,14 @@ __all__ = ["DerivativeProducts", "derivative_products"]
 # Steps: a Gaussian alone is integrated to 4e-14 by a step of 0.8; a feature of unit size, as seen
 # along an axis, gets this many steps a unit at first, and 1.2 times more at each level.
 _LARGEST_STEP, _FEATURE, _FINER = 0.8, 0.36, 1.2
-_WIDER = 0.25  # by which the radius grows at each level: the tail falls five-fold
+_MARGIN = 0.4  # half of the largest step: the cells of the nodes in a ball end about there
+_LARGEST_RADIUS = 12.0
 _MOST_NODES = 1 << 23
 _MOST_LEVELS = 8
+_LARGEST_ARGUMENT = 1 << 14
 _SINGLE_TOLERANCE = 1e-12  # in one and two dimensions, where it costs nothing
+_ORDERS = [list(orders) for orders in PRODUCTS]
+_SLOTS = [0, 1, 2, 3]
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,9 @@ def derivative_products(
         tolerance: of four and three distinct samples, relative to the product of the norms
             <(s^(k))^4>^(1/4); of fewer samples 1e-12.
 
+    Raises:
+        UnsupportedError: variances above 1e6.
+
     Accuracy: as the error says; linear and monomial exact; relu and its kin 1e-12 (1e-8 for four
     slopes of distinct samples). Cost: N (N + 1) (N + 2) (N + 3) / 24
     lattices; one of four distinct samples takes about 1e6 nodes (half for an odd function), 40 ms.
@@ -116,26 +124,107 @@ def derivative_products(
         means = _power_products(cov, rows, power[activation.family])
         return DerivativeProducts(cov.size, means.value, means.error)
     value, error = np.empty((2, len(rows), len(PRODUCTS)))
-    largest = float(np.sqrt(cov.variance.max()))
-    radius = reach(1e-2 * min(tolerance, _SINGLE_TOLERANCE)) + 1.0 + _WIDER * _MOST_LEVELS
-    half = 1 << int(np.ceil(np.log2(max(radius * largest, 4.0))))
-    table = derivative_table(activation, half)
-    norms = _norms(table, cov.variance)
+    table = _table(activation, cov)
+    rule = _Rule(table, cov.variance, tolerance, even=activation.odd)
 
     def one(index: int) -> None:
-        samples = rows[index]
-        distinct, slots = np.unique(samples, return_inverse=True)
+        distinct, slots = np.unique(rows[index], return_inverse=True)
         forms = root(cov.matrix[np.ix_(distinct, distinct)])[slots]
-        sizes = np.array([norms[p, samples].prod() for p in PRODUCTS])
-        doubt = np.array([(norms[p, samples] + table.error[list(p)]).prod() for p in PRODUCTS])
-        wanted = tolerance if forms.shape[1] > 2 else _SINGLE_TOLERANCE
-        value[index], error[index] = _refined(forms, wanted, sizes, table, even=activation.odd)
-        error[index] += doubt - sizes + ROUNDOFF * sizes
+        value[index], error[index] = rule.means(forms, rows[index])
 
     with ThreadPoolExecutor(_processors()) as pool:
         for _ in pool.map(one, range(len(rows))):
             pass
     return DerivativeProducts(cov.size, value, error)
+
+
+def _table(activation: ScalarFunction, cov: Covariance) -> DerivativeTable:
+    """The table of s as far as any lattice may reach."""
+    largest = float(np.sqrt(cov.variance.max()))
+    half = 1 << int(np.ceil(np.log2(max(_LARGEST_RADIUS * largest, 4.0))))
+    if half > _LARGEST_ARGUMENT:
+        raise UnsupportedError(
+            "Products of derivatives are not tabulated for variances as large as these.",
+            received=f"a preactivation of variance {largest**2:.3g}",
+            needed=f"at most {(_LARGEST_ARGUMENT / _LARGEST_RADIUS) ** 2:.3g}",
+            suggestion="smaller weight_var and bias_var, or inputs of unit scale",
+        )
+    return derivative_table(activation, half)
+
+
+class _Rule:
+    """Lattices for the samples of one law, and how far their means may be wrong.
+
+    By Hölder |<f_1 f_2 f_3 f_4>| <= prod <f_i^4>^(1/4), also where the means are taken outside a
+    ball only: that bounds the tail, and sets the radius.
+    """
+
+    def __init__(
+        self, table: DerivativeTable, variance: np.ndarray, tolerance: float, *, even: bool
+    ) -> None:
+        self.table, self.even = table, even
+        u = np.linspace(-_LARGEST_RADIUS, _LARGEST_RADIUS, 961)
+        density = np.exp(-(u**2) / 2.0) * (u[1] - u[0]) / math.sqrt(2.0 * math.pi)
+        fourth = table.derivatives(np.sqrt(variance)[:, None] * u) ** 4 * density
+        whole = fourth.sum(axis=-1)
+        self.norms = whole**0.25  # (4, N)
+        self.tolerance, self.radius, self.tails = {}, {}, {}
+        for dimension in range(1, 5):
+            wanted = tolerance if dimension > 2 else _SINGLE_TOLERANCE
+            radius, tail = 5.0, whole
+            while radius < _LARGEST_RADIUS and np.any(tail > 0.1 * wanted * whole):
+                radius += 0.25
+                tail = (fourth * _outside(u, radius - _MARGIN, dimension)).sum(axis=-1)
+            self.tolerance[dimension], self.radius[dimension] = wanted, radius
+            self.tails[dimension] = tail**0.25
+
+    def means(self, forms: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The thirty means of one multiset and their errors.
+
+        Three times the difference of the last two lattices, the tail, the table's error, rounding.
+        """
+        dimension = forms.shape[1]
+        norms, tails = self.norms[:, samples], self.tails[dimension][:, samples]
+        sizes = np.array([norms[p, _SLOTS].prod() for p in _ORDERS])
+        fixed = np.array([tails[p, _SLOTS].prod() for p in _ORDERS]) + ROUNDOFF * sizes
+        read = norms + self.table.error[:, None]
+        fixed += np.array([read[p, _SLOTS].prod() for p in _ORDERS]) - sizes
+        before: np.ndarray | None = None
+        mean = step = np.full(len(sizes), np.inf)
+        table, radius = self.table, self.radius[dimension]
+        for steps in _lattices(forms, radius):
+            mean = lattice_products(
+                forms, steps, radius, table.coefficients, table.low, table.per_unit, even=self.even
+            )
+            if before is not None:
+                step = 3.0 * np.abs(mean - before)
+                if np.all(step <= self.tolerance[dimension] * sizes):
+                    break
+            before = mean
+        return mean, step + fixed
+
+
+def _outside(u: np.ndarray, radius: float, dimension: int) -> np.ndarray:
+    """P(|v| > radius) of a standard normal vector of this dimension, given one component u."""
+    left = radius**2 - u**2
+    if dimension == 1:
+        return (left < 0).astype(np.float64)
+    return np.where(left > 0, chdtrc(dimension - 1, np.maximum(left, 0.0)), 1.0)
+
+
+def _lattices(forms: np.ndarray, radius: float) -> Iterator[np.ndarray]:
+    """Steps, from coarse to fine; at least two, of no more nodes than can be afforded."""
+    dimension = forms.shape[1]
+    features = _FEATURE / np.maximum(np.abs(forms).max(axis=0), 1e-300)
+    ball = math.pi ** (dimension / 2) / math.gamma(dimension / 2 + 1) * radius**dimension
+    # Variances far above 1: the second lattice is the finest, and the error says how rough it is.
+    crowding = ball / np.prod(np.minimum(_LARGEST_STEP, features / _FINER)) / _MOST_NODES
+    features = features * max(1.0, crowding) ** (1.0 / dimension)
+    for level in range(_MOST_LEVELS):
+        steps = np.minimum(features, _LARGEST_STEP * _FINER ** (0.75 * level)) / _FINER**level
+        if level > 1 and ball / np.prod(steps) > _MOST_NODES:
+            return
+        yield steps
 
 
 def _power_products(cov: Covariance, rows: np.ndarray, power: int) -> Estimate:
@@ -149,47 +238,6 @@ def _power_products(cov: Covariance, rows: np.ndarray, power: int) -> Estimate:
             value[:, column] = factor * power_products(matrix, left)
             error[:, column] = ROUNDOFF * factor * power_products(np.abs(matrix), left)
     return Estimate(value, error)
-
-
-def _refined(
-    forms: np.ndarray, tolerance: float, sizes: np.ndarray, table: DerivativeTable, *, even: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The thirty means of one multiset, and three times the difference of the last two lattices."""
-    before: np.ndarray | None = None
-    error = np.full(len(sizes), np.inf)
-    mean = error
-    for steps, radius in _lattices(forms, tolerance):
-        mean = lattice_products(
-            forms, steps, radius, table.coefficients, table.low, table.per_unit, even=even
-        )
-        if before is not None:
-            error = 3.0 * np.abs(mean - before)
-            if np.all(error <= np.maximum(tolerance, 2 * ROUNDOFF) * sizes):
-                break
-        before = mean
-    return mean, error
-
-
-def _lattices(forms: np.ndarray, tolerance: float) -> Iterator[tuple[np.ndarray, float]]:
-    dimension = forms.shape[1]
-    amplitude = np.maximum(np.abs(forms).max(axis=0), 1e-300)
-    coarsest = np.minimum(_LARGEST_STEP, _FEATURE / amplitude)
-    for level in range(_MOST_LEVELS):
-        radius = reach(1e-2 * tolerance) + 0.1 * dimension + _WIDER * (level - 1)
-        steps = np.minimum(coarsest, _FEATURE / amplitude / _FINER**level)
-        steps = np.minimum(steps, _LARGEST_STEP / _FINER ** (level / 4))
-        nodes = np.prod(2.0 * radius / steps)
-        if level > 1 and nodes > _MOST_NODES:
-            return
-        yield steps, radius
-
-
-def _norms(table: DerivativeTable, variance: np.ndarray) -> np.ndarray:
-    """<(s^(k))^4>^(1/4) of every sample: shape (4, N). By Hölder, products bound means."""
-    u = np.linspace(-9.0, 9.0, 721)
-    weights = np.exp(-(u**2) / 2.0)
-    values = table.derivatives(np.sqrt(variance)[:, None] * u)
-    return np.asarray((values**4 @ (weights / weights.sum())) ** 0.25)
 
 
 def _multisets(size: int) -> np.ndarray:

@@ -63,7 +63,7 @@ def derivative_table(activation: ScalarFunction, half: int) -> DerivativeTable:
 
     Cost: five evaluations of s''' a cell; a table of 3e5 numbers for tanh up to 8.
     """
-    per_unit = _COARSEST
+    per_unit = min(_COARSEST, _MOST_CELLS // (2 * half))
     while True:
         table = _tabulated(activation, half, per_unit)
         tried = np.linspace(-half, half, 8191)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from whydeep import memory
 from whydeep.data import check_inputs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import Estimate
@@ -19,9 +20,11 @@ from whydeep.theory.finite._recursion import first_order, needed
 
 __all__ = ["predict"]
 
-# Above this many inputs the N^4 array of the vertex would pass a gigabyte a layer.
-_MOST_INPUTS_AT_FIRST_ORDER = 100
 _FEWEST_KINKS = 4.0
+_SHARE_OF_MEMORY = 0.9
+# Arrays of N^4 numbers held at once: of a layer's step, and of a layer's tensor in the end (its
+# value and error in full, as labelled arrays, and where it is valid).
+_ARRAYS_OF_A_STEP, _ARRAYS_OF_A_TENSOR = 60, 5
 
 _SOURCES = {
     "kernel": "Neal 1996; Lee et al. 2018; Roberts, Yaida and Hanin 2022, Eq. 4.118",
@@ -52,7 +55,7 @@ _JUMPING = (
     "differentiation returns 0, which is wrong)"
 )
 _KINKED = (
-    "{} has kinks, so its second and third derivatives contain delta functions: automatic "
+    "{} has kinks, so its second or third derivative contains delta functions: automatic "
     "differentiation of a network misses them, and their products need not exist on one input"
 )
 
@@ -70,22 +73,26 @@ def predict(
         network: from `whydeep.mlp`.
         inputs: (N, n_0), real numbers.
         order: 0 for infinite width (``kernel``, ``ntk``), 1 for the first corrections in 1/width
-            too (``four_point``, ``kernel_correction``), as coefficients of 1/n_(l-1).
-        observables: names to keep; by default all of that order that exist for the network.
+            too, as coefficients of 1/n_(l-1).
+        observables: names from `whydeep.observables`, or "all" that exist for the network; by
+            default ``kernel``, ``ntk``, ``four_point`` and ``kernel_correction``. Only these are
+            computed, and what they depend on.
 
     Returns:
         A `Prediction`: ``predicted["four_point"]`` is an ``xarray.DataArray`` with dimensions
         ``(layer, input_1, ..., input_4)``; ``.tolerance``, ``.valid``, ``.cite()`` beside it.
 
     Raises:
-        InputError: bad inputs, order or names; more than 100 distinct inputs at order 1.
+        InputError: bad inputs, order or names; so many inputs that N^4 numbers a layer and
+            observable do not fit in memory.
         UnsupportedError: an observable asked for by name does not exist for this network.
 
     Accuracy: float64; see ``.tolerance`` (1e-12 relative for smooth activations and closed forms,
-    1e-9 for means over four distinct inputs). Cost: N^2 two-dimensional means a layer at order 0,
-    N^4 / 24 four-dimensional ones at order 1.
+    1e-9 for means over three or four distinct inputs; 1e-5 of these where an activation has kinks
+    and is not homogeneous). Cost: N^2 two-dimensional means a layer at order 0, N^4 / 24
+    four-dimensional ones at order 1, of about 40 ms each for all tensors together.
 
-    Source: Roberts, Yaida and Hanin 2022, Chapters 4 and 8; ``.cite()`` names the equations.
+    Source: Roberts, Yaida and Hanin 2022, Chapters 4, 8 and 11; ``.cite()`` says which for what.
 
     Example:
         >>> import numpy as np
@@ -102,9 +109,9 @@ def predict(
             received=f"order={order!r}",
             needed="0 or 1",
         )
-    available = [name for name in OBSERVABLES if OBSERVABLES[name].order <= order]
-    wanted = _wanted(observables, available)
-    missing = _missing(network, available)
+    known = [name for name in OBSERVABLES if OBSERVABLES[name].order <= order]
+    wanted = _wanted(observables, known)
+    missing = _missing(network, known)
     named = observables is not None and observables != "all"
     for name in wanted if named else ():
         if name in missing:
@@ -112,13 +119,7 @@ def predict(
                 f"There is no {OBSERVABLES[name].title} for this network.", cause=missing[name]
             )
     distinct, back = np.unique(x, axis=0, return_inverse=True)
-    if order == 1 and len(distinct) > _MOST_INPUTS_AT_FIRST_ORDER:
-        raise InputError(
-            "The vertex of this many inputs does not fit in memory.",
-            received=f"{len(distinct)} distinct inputs",
-            needed=f"at most {_MOST_INPUTS_AT_FIRST_ORDER} at order 1: it has N^4 entries a layer",
-            suggestion="fewer inputs, or order=0",
-        )
+    _check_memory(network, len(x), len(distinct), [w for w in wanted if w not in missing])
     layers = list(infinite_width(network, distinct))
     results = _compute(network, x.shape[1], layers, [w for w in wanted if w not in missing])
     index = back.reshape(-1)
@@ -142,24 +143,24 @@ def predict(
     )
 
 
-def _wanted(observables: Iterable[str] | None, available: list[str]) -> list[str]:
+def _wanted(observables: Iterable[str] | None, known: list[str]) -> list[str]:
     if observables is None:
-        return [name for name in available if name in BASIC]
+        return [name for name in known if name in BASIC]
     if observables == "all":
-        return available
+        return known
     names = [observables] if isinstance(observables, str) else list(observables)
     for name in names:
-        if name not in available:
+        if name not in known:
             raise InputError(
                 "There is no observable of this name at this order.",
                 received=repr(name),
-                needed='"all", or any of ' + ", ".join(available),
+                needed='"all", or any of ' + ", ".join(known),
                 suggestion="order=1" if name in OBSERVABLES else "",
             )
-    return [name for name in available if name in names]
+    return [name for name in known if name in names]
 
 
-def _missing(network: Network, available: list[str]) -> dict[str, str]:
+def _missing(network: Network, known: list[str]) -> dict[str, str]:
     activation = network.activation
     out = {}
     tangent = [name for name in OBSERVABLES if "ntk" in name]
@@ -171,7 +172,26 @@ def _missing(network: Network, available: list[str]) -> dict[str, str]:
     if activation.heavy_tailed:
         heavy = [name for name in OBSERVABLES if OBSERVABLES[name].order == 1]
         out |= dict.fromkeys(heavy, _HEAVY.format(activation.name))
-    return {name: reason for name, reason in out.items() if name in available}
+    return {name: reason for name, reason in out.items() if name in known}
+
+
+def _check_memory(network: Network, inputs: int, distinct: int, names: list[str]) -> None:
+    tensors = needed(names)
+    layers = network.depth + 1
+    kept = sum(OBSERVABLES[name].samples == 4 for name in tensors)
+    shown = sum(OBSERVABLES[name].samples == 4 for name in names)
+    size = (_ARRAYS_OF_A_STEP * bool(tensors) + 2 * layers * kept) * distinct**4
+    size += _ARRAYS_OF_A_TENSOR * layers * shown * inputs**4
+    there = memory.available()
+    if 8 * size > _SHARE_OF_MEMORY * there:
+        raise InputError(
+            "The four-point tensors of this many inputs do not fit in memory.",
+            received=f"{inputs} inputs, {distinct} of them distinct, {layers} layers, "
+            f"{kept} tensors",
+            needed=f"N^4 numbers a layer and tensor: {8e-9 * size:.3g} GB where {1e-9 * there:.3g} "
+            "GB are left",
+            suggestion="fewer inputs, fewer observables, or order=0",
+        )
 
 
 def _compute(

@@ -23,7 +23,7 @@ class Prediction(Mapping[str, xr.DataArray]):
         network: what the prediction is about.
         inputs: (N, n_0).
         arrays: by observable: ``(layer, input_1, input_2)`` for kernels and their corrections,
-            ``(layer, input_1, ..., input_4)`` for the vertex; layers 1 to L + 1.
+            ``(layer, input_1, ..., input_4)`` for vertices; layers 1 to L + 1.
         tolerance: a bound on the numerical error of each value (quadrature, carried through the
             recursion to first order), same labels.
         valid: for each observable of first order, where the expansion in 1/width holds at the
