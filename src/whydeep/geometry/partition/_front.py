@@ -1,0 +1,109 @@
+"""The front doors: a partition that is held, its statistics alone, and the decision regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from whydeep.errors import InputError
+from whydeep.geometry.partition._cells import Cells
+from whydeep.geometry.partition._regions import Regions
+from whydeep.geometry.partition._work import Slice, run
+from whydeep.geometry.pieces import PiecewiseLinear, Threshold
+from whydeep.memory import available
+from whydeep.progress import phase
+
+__all__ = ["held", "make_slice"]
+
+
+def make_slice(
+    f: PiecewiseLinear,
+    origin: Any,
+    u: Any,
+    v: Any,
+    window: Sequence[float],
+    layers: int | None,
+) -> Slice:
+    """A checked slice.
+
+    Raises:
+        InputError: shapes that do not fit, directions that span no plane, an empty window.
+    """
+    points = []
+    for name, value in (("origin", origin), ("u", u), ("v", v)):
+        array = np.asarray(value, dtype=np.float64)
+        if array.shape != f.shape or not np.isfinite(array).all():
+            raise InputError(
+                f"{name} is not one input of the function.",
+                received=f"shape {array.shape}",
+                needed=f"finite numbers of shape {f.shape}",
+            )
+        points.append(array)
+    directions = np.stack([points[1].ravel(), points[2].ravel()])
+    lengths = np.linalg.norm(directions, axis=1)
+    singular = np.linalg.svd(directions / np.maximum(lengths, 1e-300)[:, None], compute_uv=False)
+    if not (lengths > 0).all() or singular[-1] < 1e-12:
+        raise InputError(
+            "The two directions do not span a plane.",
+            received=f"lengths {lengths[0]:.3g} and {lengths[1]:.3g}, parallel or zero",
+            needed="two directions that are not parallel",
+            suggestion="whydeep.geometry.plane(a, b, c) through three points",
+        )
+    sides = tuple(float(side) for side in window)
+    if len(sides) != 4 or not np.isfinite(sides).all():
+        raise InputError("The window has four sides.", received=repr(window)[:80],
+                         needed="(smallest s, largest s, smallest t, largest t)")  # fmt: skip
+    if not (sides[0] < sides[1] and sides[2] < sides[3]):
+        raise InputError("The window is empty.", received=str(sides),
+                         needed="(smallest s, largest s, smallest t, largest t)")  # fmt: skip
+    kept = len(f.kinks) if layers is None else layers
+    if not 0 <= kept <= len(f.kinks):
+        raise InputError(
+            "There are not so many layers.",
+            received=f"layers={layers}",
+            needed=f"a whole number from 0 to {len(f.kinks)}: {', '.join(f.names)}",
+        )
+    return Slice(f, points[0], points[1], points[2], sides, kept)
+
+
+def held(plane: Slice) -> Regions:
+    """All cells of a slice.
+
+    Raises:
+        InputError: they take more memory than there is.
+    """
+    found: list[tuple[tuple[int, ...], tuple[np.ndarray, ...]]] = []
+    taken, most = [0], available() // 3
+
+    def take(cells: Cells) -> None:
+        parts = (
+            cells.positions[cells.corners], np.diff(cells.offsets), cells.labels, cells.patterns,
+        )  # fmt: skip
+        taken[0] += sum(p.nbytes for p in parts)
+        if taken[0] > most:
+            raise InputError(
+                "The partition is too large to be held.",
+                received=f"{sum(len(p[1][1]) for p in found):,} regions so far",
+                needed=f"at most {most / 2**30:.1f} GiB",
+                suggestion="whydeep.geometry.region_statistics, which holds none, or a smaller "
+                "window",
+            )
+        found.append((cells.path, parts))
+
+    with phase("splitting the window into regions"):
+        run(plane, take)
+    found.sort(key=lambda item: item[0])
+    vertices, sizes, labels, patterns = (
+        np.concatenate([parts[i] for _, parts in found]) for i in range(4)
+    )
+    found.clear()
+    layers = np.where(labels >= 0, labels >> 32, -1).astype(np.int16)
+    units = np.where(labels >= 0, labels & 0xFFFFFFFF, -1 - labels).astype(np.int32)
+    for number, kink in enumerate(plane.function.kinks[: plane.layers]):
+        if isinstance(kink, Threshold):
+            mine = layers == number
+            units[mine] = units[mine] % kink.width
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    return Regions(plane, vertices, offsets, layers, units, patterns)

@@ -1,0 +1,3 @@
+"""Piecewise-linear functions with their numbers, read from PyTorch modules and JAX functions."""
+
+from whydeep.geometry.readers._read import piecewise_linear as piecewise_linear
