@@ -119,6 +119,8 @@ if TYPE_CHECKING:
     from whydeep.theory.training import learning_curve as learning_curve
     from whydeep.theory.training import predict_training as predict_training
     from whydeep.theory.training import stable_adam_curvature as stable_adam_curvature
+    from whydeep.theory.training.finite import FiniteTrainingPrediction as FiniteTrainingPrediction
+    from whydeep.theory.training.finite import predict_finite_training as predict_finite_training
 
 __version__ = "0.1.0"
 
@@ -145,6 +147,7 @@ _HOMES = {
     "Embedding": "whydeep.network",
     "Evidence": "whydeep.theory.bayes",
     "ExactMoments": "whydeep.theory.exact",
+    "FiniteTrainingPrediction": "whydeep.theory.training.finite",
     "FixedPoint": "whydeep.theory.flow",
     "Flatten": "whydeep.network",
     "Flow": "whydeep.theory.flow",
@@ -208,6 +211,7 @@ _HOMES = {
     "optimal_aspect_ratio": "whydeep.theory.flow",
     "posterior": "whydeep.theory.bayes",
     "predict": "whydeep.theory.finite",
+    "predict_finite_training": "whydeep.theory.training.finite",
     "predict_residual": "whydeep.theory.residual",
     "predict_training": "whydeep.theory.training",
     "repeat": "whydeep.network",
@@ -247,6 +251,7 @@ __all__ = [
     "Embedding",
     "Evidence",
     "ExactMoments",
+    "FiniteTrainingPrediction",
     "FixedPoint",
     "Flatten",
     "Flow",
@@ -315,6 +320,7 @@ __all__ = [
     "optimal_aspect_ratio",
     "posterior",
     "predict",
+    "predict_finite_training",
     "predict_residual",
     "predict_training",
     "repeat",
