@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from whydeep.errors import InputError
-from whydeep.theory.bayes import expand_posterior
+from whydeep.theory.bayes import FullVertex, expand_posterior
 
 RNG = np.random.default_rng(5)
 TRAIN, TEST, OUTPUTS, NOISE = 3, 2, 3, 0.2
@@ -49,7 +49,7 @@ def mixture(share):
 
 
 def test_it_is_the_first_order_of_an_exact_mixture():
-    found = expand_posterior(KERNEL, Y, NOISE, SHIFT, VERTEX)
+    found = expand_posterior(KERNEL, Y, NOISE, SHIFT, FullVertex(VERTEX))
     zero = given(KERNEL)
     np.testing.assert_allclose(found.mean, zero[0], rtol=1e-12)
     np.testing.assert_allclose(found.covariance, zero[1], rtol=1e-12)
@@ -71,7 +71,7 @@ def test_a_test_input_that_is_a_training_input_without_noise_is_its_label():
     take = [*range(TRAIN), 0, TRAIN]
     pair = np.ix_(take, take)
     vertex = VERTEX[np.ix_(take, take, take, take)]
-    found = expand_posterior(KERNEL[pair], Y, 0.0, SHIFT[pair], vertex)
+    found = expand_posterior(KERNEL[pair], Y, 0.0, SHIFT[pair], FullVertex(vertex))
     np.testing.assert_allclose(found.mean[0], Y[0], rtol=1e-11)
     np.testing.assert_allclose(found.mean_correction[0], 0, atol=1e-11)
     np.testing.assert_allclose(found.shared_correction[0], 0, atol=1e-11)
@@ -81,8 +81,8 @@ def test_a_test_input_that_is_a_training_input_without_noise_is_its_label():
 
 def test_outputs_turn_together_and_samples_keep_their_order():
     turn = np.linalg.qr(RNG.normal(size=(OUTPUTS, OUTPUTS)))[0]
-    found = expand_posterior(KERNEL, Y, NOISE, SHIFT, VERTEX)
-    turned = expand_posterior(KERNEL, Y @ turn, NOISE, SHIFT, VERTEX)
+    found = expand_posterior(KERNEL, Y, NOISE, SHIFT, FullVertex(VERTEX))
+    turned = expand_posterior(KERNEL, Y @ turn, NOISE, SHIFT, FullVertex(VERTEX))
     np.testing.assert_allclose(turned.mean_correction, found.mean_correction @ turn, atol=1e-12)
     np.testing.assert_allclose(
         turned.wiring, np.einsum("ijmk,ip,jq->pqmk", found.wiring, turn, turn), atol=1e-12
@@ -92,7 +92,7 @@ def test_outputs_turn_together_and_samples_keep_their_order():
     pair = np.ix_(order, order)
     other = expand_posterior(
         KERNEL[pair], Y[order[:TRAIN]], NOISE, SHIFT[pair],
-        VERTEX[np.ix_(order, order, order, order)],
+        FullVertex(VERTEX[np.ix_(order, order, order, order)]),
     )  # fmt: skip
     np.testing.assert_allclose(other.mean_correction, found.mean_correction, atol=1e-12)
     np.testing.assert_allclose(other.wiring, found.wiring, atol=1e-12)

@@ -27,6 +27,7 @@ class Evidence:
         infinite_log_evidence: (K,), at infinite width.
         prior: (K,) probabilities before the data.
         order: 0 or 1, in 1/width.
+        stderr: (K,), of ``log_evidence``; zero unless vertices were drawn.
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,7 @@ class Evidence:
     infinite_log_evidence: np.ndarray
     prior: np.ndarray
     order: int
+    stderr: np.ndarray
 
     @property
     def probability(self) -> np.ndarray:
@@ -78,6 +80,8 @@ def compare_evidence(
     noise: float = 0.0,
     order: int = 1,
     prior: Sequence[float] | None = None,
+    draws: int | None = None,
+    seed: int = 0,
 ) -> Evidence:
     """The evidence of several networks, and their probabilities given the data.
 
@@ -92,6 +96,8 @@ def compare_evidence(
         noise: variance of the labels about the outputs, >= 0.
         order: 0 for infinite width, 1 to first order in 1/width.
         prior: probabilities of the networks before the data; equal unless given.
+        draws: None for exact vertices; or neurons to draw, as in `posterior`, for many inputs.
+        seed: of those draws.
 
     Raises:
         InputError: bad inputs, labels, numbers or probabilities; no networks.
@@ -130,20 +136,21 @@ def compare_evidence(
         )
     inputs = check_inputs(x)
     found = [
-        expansion_of(network, inputs, check_labels(y, network), None, noise, order)
+        expansion_of(network, inputs, check_labels(y, network), None, noise, order, draws, seed)
         for network in networks.values()
     ]
     shares = np.array([order / network.widths[-1] for network in networks.values()])
-    for name, share, one in zip(networks, shares, found, strict=True):
+    for name, share, (one, _) in zip(networks, shares, found, strict=True):
         trouble = too_large(share * one.log_evidence_correction)
         if trouble:
             warnings.warn(f"Network {name!r}: {trouble}", UserWarning, stacklevel=2)
-    infinite = np.array([f.log_evidence for f in found])
-    corrections = np.array([f.log_evidence_correction for f in found])
+    infinite = np.array([f.log_evidence for f, _ in found])
+    corrections = np.array([f.log_evidence_correction for f, _ in found])
     return Evidence(
         names=tuple(networks),
         log_evidence=infinite + shares * corrections,
         infinite_log_evidence=infinite,
         prior=weights / weights.sum(),
         order=order,
+        stderr=shares * [0.0 if e is None else e.log_evidence_correction for _, e in found],
     )

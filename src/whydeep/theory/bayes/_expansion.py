@@ -29,13 +29,46 @@ covariance and evidence are derived here and measured in the tests.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import linalg
 
 from whydeep.errors import InputError
 
-__all__ = ["Expansion", "expand_posterior"]
+__all__ = ["Expansion", "FullVertex", "Vertex", "expand_posterior"]
+
+
+@runtime_checkable
+class Vertex(Protocol):
+    """A four-point vertex that is only ever contracted with data."""
+
+    def contracted(
+        self, weight: np.ndarray, inverse: np.ndarray, dual: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``(1/2) V_pqbc weight_bc``, ``V_pbcq inverse_bc`` and ``V_daeb dual_ai dual_bj`` (ijde).
+
+        b, c, a over the N training inputs, the first; p, q, d, e over all inputs.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FullVertex:
+    """A vertex with all its entries, (S, S, S, S)."""
+
+    values: np.ndarray
+
+    def contracted(
+        self, weight: np.ndarray, inverse: np.ndarray, dual: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `Vertex.contracted`; about ``S^2 N^2`` operations, times C for the last."""
+        train = slice(0, len(weight))
+        pulled = 0.5 * np.tensordot(self.values[:, :, train, train], weight, 2)
+        exchange = np.einsum("pbcq,bc->pq", self.values[:, train, train, :], inverse)
+        part = self.values[:, train][:, :, :, train]
+        across = np.einsum("daeb,ai,bj->ijde", part, dual, dual, optimize=True)
+        return pulled, exchange, across
 
 
 @dataclass(frozen=True)
@@ -64,7 +97,7 @@ def expand_posterior(
     y: np.ndarray,
     noise: float,
     correction: np.ndarray | None = None,
-    vertex: np.ndarray | None = None,
+    vertex: Vertex | None = None,
 ) -> Expansion:
     """Everything of first order, given the observables of the output layer.
 
@@ -73,12 +106,12 @@ def expand_posterior(
         y: labels (N, C).
         noise: their variance about the outputs.
         correction: K{1}, like K; none for infinite width.
-        vertex: V, (N + M) four times; none for infinite width.
+        vertex: V on all inputs; none for infinite width.
 
     Raises:
         InputError: K_RR + noise I has no inverse.
 
-    Cost: N^3, and with V about ``(N + M)^2 N^2`` operations, times C for the covariance.
+    Cost: N^3, and what the vertex takes to be contracted.
     """
     n, outputs = y.shape
     train, test = slice(0, n), slice(n, None)
@@ -100,12 +133,8 @@ def expand_posterior(
     project = np.concatenate([-reach, np.eye(m)], axis=1)
     square = dual @ dual.T
     weight = square - outputs * inverse
-    pulled = 0.5 * np.einsum("pqbc,bc->pq", vertex[:, :, train, train], weight)
-    # sum over b, c of V_(pb)(cq) A^-1_bc, as one product of matrices
-    exchange = np.einsum("pbcq,bc->pq", vertex[:, train, train, :], inverse, optimize=True)
+    pulled, exchange, across = vertex.contracted(weight, inverse, dual)
     dressed = correction + pulled - exchange
-    across = np.einsum("daeb,ai,bj->ijde", vertex[:, train][:, :, :, train], dual, dual,
-                       optimize=True)  # fmt: skip
     wiring = project @ across @ project.T
     own = exchange[train, train]
     evidence = (
