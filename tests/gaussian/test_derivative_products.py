@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from whydeep import activations
-from whydeep.gaussian import Covariance, derivative_products, product_moments
+from whydeep.gaussian import (
+    Covariance,
+    derivative_products,
+    pair_derivatives,
+    product_moments,
+)
 
 KINDS = ((0, 0, 0, 0), (1, 1, 0, 0), (1, 1, 1, 1), (2, 1, 1, 0), (2, 2, 1, 1), (3, 1, 1, 1))
 ALL = [orders for kind in KINDS for orders in sorted(set(itertools.permutations(kind)))]
@@ -189,6 +194,21 @@ def test_collinear_samples_share_one_sign():
             ]
             exact = moments[4 - sum(orders)] * sum(factors)
             assert means.value[at] == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "selu"])
+def test_other_kinks_factorise_over_independent_pairs(name):
+    # <s_a s'_c><s_b s'_d> and <s'_a s'_c><s'_b s'_d>, each a mean over one pair by quadrature.
+    pair = np.array([[1.5, 0.6], [0.6, 0.8]])
+    cov = Covariance.from_matrix(np.kron(np.eye(2), pair))
+    found = products(name, cov)
+    table = pair_derivatives(name, Covariance.from_matrix(pair), 2).value[..., 0, 1]
+    for orders in ((0, 1, 0, 1), (1, 1, 1, 1), (0, 0, 1, 1)):
+        mean = found.full(*orders)
+        exact = table[orders[0], orders[1]] * table[orders[2], orders[3]]
+        assert abs(mean.value[0, 1, 2, 3] - exact) <= mean.error[0, 1, 2, 3] < 3e-3
+    few = found.full(1, 1, 1, 1)
+    assert few.error[0, 1, 1, 0] < 1e-9  # two distinct samples have a rule that knows the jumps
 
 
 def test_products_with_delta_functions_do_not_exist():

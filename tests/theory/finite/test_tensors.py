@@ -1,7 +1,9 @@
 """Tensors of first order: linear networks in closed form, thirty digits, records, invariances."""
 
+import functools
 import itertools
 
+import jax
 import mpmath
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from benchmarks._tensor_reference import (
     recursion,
 )
 from whydeep import memory, observables
+from whydeep.activations import custom
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import mlp
 from whydeep.theory.finite import predict
@@ -266,6 +269,28 @@ def test_what_kinks_and_jumps_take_away():
     assert "jumps" in jumping.missing["ntk_A"]
     with pytest.raises(UnsupportedError, match="no feasible number of draws"):
         predict(network("exp"), X, observables=["ntk_B"])
+
+
+def test_relu_is_the_limit_of_soft_ones():
+    # e softplus(z / e) differs from relu by a bump of area e^2, its slope squared by one of e: each
+    # tensor's distributional form must be what the smooth one tends to.
+    names = [name for name in TENSORS if name not in SMOOTH_ONLY]
+    kinked = predict(network("relu", (24, 36)), X, observables=names)
+    apart = {}
+    for e in (0.2, 0.1):
+        soft = custom(functools.partial(_soft, e=e), name="soft")
+        smooth = predict(network(soft, (24, 36)), X, observables=names)
+        for name in names:
+            exact = kinked[name].values[2]
+            difference = np.abs(smooth[name].values[2] - exact).max()
+            apart[name, e] = difference / np.abs(exact).max()
+    for name in names:
+        assert apart[name, 0.1] < 0.3
+        assert apart[name, 0.1] < 0.8 * apart[name, 0.2]
+
+
+def _soft(z, e):
+    return e * jax.nn.softplus(z / e)
 
 
 def test_too_many_inputs_are_refused_before_work_begins(monkeypatch):

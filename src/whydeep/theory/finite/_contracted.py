@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from whydeep.data import check_inputs
 from whydeep.errors import InputError, UnsupportedError
@@ -167,6 +166,8 @@ def _covariance(
     generator: np.random.Generator,
 ) -> np.ndarray:
     """Cov(s_a s_b, sum B_cd s_c s_d), by one scrambled Sobol sequence."""
+    from scipy.stats import qmc  # scipy.stats takes a third of a second to import
+
     eigenvalues, vectors = np.linalg.eigh(law.matrix)
     keep = eigenvalues > 1e-15 * max(eigenvalues[-1], 1e-300)
     forms = (vectors[:, keep] * np.sqrt(eigenvalues[keep]))[:, ::-1]  # the largest one first

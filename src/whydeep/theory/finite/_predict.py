@@ -88,7 +88,7 @@ def predict(
         UnsupportedError: an observable asked for by name does not exist for this network.
 
     Accuracy: float64; see ``.tolerance`` (1e-12 relative for smooth activations and closed forms,
-    1e-9 for means over three or four distinct inputs; 1e-5 of these where an activation has kinks
+    1e-9 for means over three or four distinct inputs; 1e-3 of these where an activation has kinks
     and is not homogeneous). Cost: N^2 two-dimensional means a layer at order 0, N^4 / 24
     four-dimensional ones at order 1, of about 40 ms each for all tensors together.
 
