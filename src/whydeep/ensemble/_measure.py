@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -23,10 +25,19 @@ from whydeep.ensemble._batches import (
 from whydeep.ensemble._choices import check_choice, check_seed, read_wanted
 from whydeep.ensemble._conditional import Shape
 from whydeep.ensemble._measurement import Density, Measurement
+from whydeep.ensemble.fluctuations import (
+    MOST_INPUTS,
+    TENSORS,
+    Fluctuations,
+    check_tensors,
+    missing_tensors,
+    prepare_raw,
+    tensor_batches,
+)
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_whole
 from whydeep.observables import BASIC, OBSERVABLES, pair_indices, quadruple_indices
-from whydeep.progress import progress_bar
+from whydeep.progress import phase, progress_bar
 
 __all__ = ["check_sampling", "measure"]
 
@@ -48,7 +59,7 @@ def measure(
     *,
     draws: int = 20_000,
     seed: int = 0,
-    observables: Iterable[str] | None = None,
+    observables: Iterable[str] | str | None = None,
     rungs: int = 3,
     sampler: str = "conditional",
     average_last: bool = True,
@@ -62,7 +73,10 @@ def measure(
         inputs: (N, n_0).
         draws: networks of the widest rung; rounded up to whole batches.
         seed: makes everything reproducible, on the same kind of device.
-        observables: names; by default all that the sampler can measure for this network.
+        observables: names; by default kernel, ntk, four_point and kernel_correction, as far as
+            they exist for this network. "all" adds what costs more: ntk_correction, the
+            fluctuations of the tangent kernel (ntk_A ... ntk_F) and its differentials (dntk_P ...
+            ddntk_U).
         rungs: widths measured together: the network's own, twice that, four times. `compare`
             needs three to separate orders in 1/width.
         sampler: "conditional" (exact in law, n N numbers a layer; networks of the ladder share
@@ -70,22 +84,27 @@ def measure(
             matrices, n^2 numbers a layer, widths independent): the oracle of the first.
         average_last: average each layer exactly over its own weights, given the activations
             below. Only the plain sampler can do without; errors are then larger.
-        layers: "all", or "output" for the tangent kernel of the output layer only.
+        layers: "all", or "output" for the tangent kernel, and all that is made of it, in the
+            output layer only.
         dtype: "float32" or "float64". Sums over draws are always kept in float64 by batch.
 
     Returns:
         A `Measurement`. ``kernel_correction`` is ``n_(l-1)`` times twice the difference of the
-        kernels at widths n and 2n, so its own deviation from theory is of order 1/n.
+        kernels at widths n and 2n, so its own deviation from theory is of order 1/n;
+        ``ntk_correction`` likewise.
 
     Raises:
         InputError: bad inputs or numbers; a sampler that does not exist.
         UnsupportedError: an observable asked for by name does not exist for this network.
 
-    Accuracy: unbiased in every observable but ``kernel_correction`` (above). Cost: about
+    Accuracy: unbiased in every observable but the corrections (above). Cost: about
     ``draws * 2^(rungs-1) * n * N * L`` normal numbers, times L for tangent kernels of all layers;
-    memory does not grow with draws.
+    memory does not grow with draws. Fluctuations of the tangent kernel draw weights, ``n^2 L``
+    numbers, and multiply ``n x n`` matrices, N^2 a layer; its differentials some fifty of them for
+    each of N^4 / 2 entries and each layer.
 
-    Source: Giles 2008 (multilevel); ``whydeep.ensemble._conditional`` for the sampler.
+    Source: Giles 2008 (multilevel); ``whydeep.ensemble._conditional`` for the sampler,
+    ``whydeep.ensemble.fluctuations`` for that of the tangent kernel's fluctuations.
 
     Example:
         >>> import numpy as np
@@ -100,23 +119,79 @@ def measure(
     rungs = check_whole("rungs", rungs)
     names = _names(network, observables, rungs)
     _check(sampler, layers, len(x), names, average_last=average_last)
-    depth = network.depth
-    tops: tuple[int, ...] = ()
-    if "ntk" in names:
-        tops = tuple(range(1, depth + 1)) if layers == "all" else (depth,)
-    vertex = "four_point" in names
+    tensors = tuple(name for name in names if name in TENSORS)
+    check_tensors(tensors, len(x), sampler, layers, average_last=average_last)
+    basic = [name for name in names if name not in TENSORS]
+    if sampler == "conditional" and "ntk_correction" in names and len(x) <= MOST_INPUTS:
+        # Slopes in 1/width want the sharpest means there are: averaged over free weights.
+        tensors = ("ntk", *tensors)
+        basic = [name for name in basic if name not in ("ntk", "ntk_correction")]
+    batches: dict[str, np.ndarray] = {}
+    density, drawn = None, []
     kind = np.dtype(dtype).type
-    lanes = _lanes(network, len(x), rungs, draws, kind, tangent=bool(tops))
-    blocks = math.ceil(draws / lanes)
+    how = _How(network, x, draws, seed, rungs, sampler, layers, kind, average_last=average_last)
+    with jax.enable_x64(dtype == "float64"):
+        if basic:
+            batches, density, made = _measure_kernels(how, basic)
+            drawn.append(made)
+        if tensors:
+            found, made = _measure_tensors(how, tensors)
+            batches |= found
+            if "ntk" in tensors:
+                batches["ntk_correction"] = _slopes(network, found["ntk"])
+            drawn.append(made)
+    every = tuple(range(1, network.depth + 2))
+    output_only = {name for name in names if "ntk" in name and layers == "output"}
+    return Measurement(
+        network=network,
+        inputs=x,
+        batches={name: batches[name] for name in names},
+        layers={name: every[-1:] if name in output_only else every for name in names},
+        draws=min(drawn),
+        seed=seed,
+        sampler=sampler,
+        dtype=dtype,
+        seconds=time.perf_counter() - begin,
+        density=density,
+    )
+
+
+@dataclass(frozen=True)
+class _How:
+    """The arguments of `measure`, read and checked."""
+
+    network: Network
+    x: np.ndarray
+    draws: int
+    seed: int
+    rungs: int
+    sampler: str
+    layers: str
+    kind: Any
+    average_last: bool
+
+    @property
+    def wide(self) -> bool:
+        return self.kind is np.float64
+
+
+def _measure_kernels(
+    how: _How, names: list[str]
+) -> tuple[dict[str, np.ndarray], Density | None, int]:
+    """Kernels, tangent kernels, vertices and corrections; the density; how many draws."""
+    depth = how.network.depth
+    tops: tuple[int, ...] = ()
+    if {"ntk", "ntk_correction"} & set(names):
+        tops = tuple(range(1, depth + 1)) if how.layers == "all" else (depth,)
+    lanes = _lanes(how.network, len(how.x), how.rungs, how.draws, how.kind, tangent=bool(tops))
+    blocks = math.ceil(how.draws / lanes)
     per_batch = math.ceil(blocks / _MOST_BATCHES)
     count = math.ceil(blocks / per_batch)
-    work = Work(vertex, tops, average_last)
-    prepare = _prepare_conditional if sampler == "conditional" else _prepare_plain
-    wide = dtype == "float64"
-    with jax.enable_x64(wide):
-        run = prepare(network, x, rungs, lanes, per_batch, work, seed, kind)
-        results = all_batches(run, count, f"measuring {', '.join(names)}", wide=wide)
-    batches = _assemble(network, x, names, results, layers)
+    work = Work("four_point" in names, tops, how.average_last)
+    prepare = _prepare_conditional if how.sampler == "conditional" else _prepare_plain
+    run = prepare(how.network, how.x, how.rungs, lanes, per_batch, work, how.seed, how.kind)
+    results = all_batches(run, count, f"measuring {', '.join(names)}", wide=how.wide)
+    batches = _assemble(how.network, how.x, names, results, how.layers)
     spread = results[0].get("unit")
     density = None
     if spread is not None:
@@ -124,19 +199,42 @@ def measure(
         density = Density(
             DENSITY_POINTS, float(spread), values.mean(0), values.std(0, ddof=1) / math.sqrt(count)
         )
-    every = tuple(range(1, depth + 2))
-    return Measurement(
-        network=network,
-        inputs=x,
-        batches=batches,
-        layers={n: (every if n != "ntk" or layers == "all" else every[-1:]) for n in batches},
-        draws=count * per_batch * lanes,
-        seed=seed,
-        sampler=sampler,
-        dtype=dtype,
-        seconds=time.perf_counter() - begin,
-        density=density,
-    )
+    return batches, density, count * per_batch * lanes
+
+
+def _measure_tensors(how: _How, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], int]:
+    """Fluctuations of the tangent kernel and its differentials; how many draws."""
+    given = how.network, how.x, names, how.rungs, how.draws, how.seed
+    title = f"measuring {', '.join(names)}"
+    run: Run
+    if how.sampler == "plain":
+        with phase(f"{title}: compiling"):
+            run, count, each = prepare_raw(*given, how.kind)
+    else:
+        work = Fluctuations(*given, how.layers, how.kind)
+        with phase(f"{title}: compiling"):
+            pilots = [work.pilot(0)]
+        _check_finite(how.network, pilots[0])
+        if work.pilots > 1:
+            pilots += all_batches(work.pilot, work.pilots - 1, f"{title}: pilot", wide=how.wide)
+        run, count, each = functools.partial(work.run, work.plan(pilots)), work.count, work.each
+    results = all_batches(run, count, title, wide=how.wide)
+    rows, cols = pair_indices(len(how.x))
+    bias_lr, weight_lr = how.network.learning_rates(how.x.shape[1])[0]
+    gram = (how.x @ how.x.T / how.x.shape[1])[rows, cols]
+    first = {"ntk": bias_lr + weight_lr * gram} if how.layers == "all" else None
+    return tensor_batches(results, first), count * each
+
+
+def _slopes(network: Network, means: np.ndarray) -> np.ndarray:
+    """Twice the difference of means (rungs, batches, layers, P) at widths n and 2n, times n.
+
+    The layers are the last ones: n is the width of the layer below each, and nothing varies in the
+    first.
+    """
+    widths = np.array([1, *network.widths], dtype=np.float64)[-means.shape[2] :, None]
+    factors = np.array([1 << rung for rung in range(len(means) - 1)])
+    return 2 * factors[:, None, None, None] * widths * (means[:-1] - means[1:])
 
 
 def all_batches(run: Run, count: int, title: str, *, wide: bool) -> list[dict[str, np.ndarray]]:
@@ -163,22 +261,27 @@ def all_batches(run: Run, count: int, title: str, *, wide: bool) -> list[dict[st
     return results
 
 
-def _names(network: Network, observables: Iterable[str] | None, rungs: int) -> list[str]:
+def _names(network: Network, observables: Iterable[str] | str | None, rungs: int) -> list[str]:
     activation = network.activation
-    missing = {}
+    missing = missing_tensors(activation)
     if not activation.continuous:
-        missing["ntk"] = f"{activation.name} jumps, so its tangent kernel diverges on the diagonal"
+        reason = f"{activation.name} jumps, so its tangent kernel diverges on the diagonal"
+        missing |= {"ntk": reason, "ntk_correction": reason}
     if rungs < 2:
-        missing["kernel_correction"] = "it is a difference of two widths: rungs must be 2 or more"
-    if observables is None:
-        return [name for name in BASIC if name not in missing]
+        reason = "it is a difference of two widths: rungs must be 2 or more"
+        missing |= {"kernel_correction": reason, "ntk_correction": reason}
+    if observables is None or observables == "all":
+        asked = BASIC if observables is None else OBSERVABLES
+        return [name for name in asked if name not in missing]
     wanted = read_wanted(observables, OBSERVABLES)
     for name in sorted(wanted & missing.keys()):
         raise UnsupportedError(
             f"The {OBSERVABLES[name].title} can't be measured.", cause=missing[name]
         )
     if not wanted:
-        raise InputError("No observable was asked for.", needed="one of " + ", ".join(OBSERVABLES))
+        raise InputError(
+            "No observable was asked for.", needed='"all", or any of ' + ", ".join(OBSERVABLES)
+        )
     return [name for name in OBSERVABLES if name in wanted]
 
 
@@ -310,22 +413,18 @@ def _assemble(
     bias_lr, weight_lr = network.learning_rates(x.shape[1])[0]
     kernels = np.stack([r["kernel"] for r in results], axis=1)
     out: dict[str, np.ndarray] = {}
-    if "kernel" in names:
-        out["kernel"] = _with_first(first.bias_var + first.weight_var * gram, kernels)
-    if "ntk" in names:
+    whole = layers == "all"
+    if {"ntk", "ntk_correction"} & set(names):
         tangent = np.stack([r["ntk"] for r in results], axis=1)
-        whole = _with_first(bias_lr + weight_lr * gram, tangent)
-        out["ntk"] = whole if layers == "all" else tangent
+        tangent = _with_first(bias_lr + weight_lr * gram, tangent) if whole else tangent
+        out |= {"ntk": tangent, "ntk_correction": _slopes(network, tangent)}
     if "four_point" in names:
         one, two = quadruple_indices(len(x))
         vertices = np.stack([r["four_point"] for r in results], axis=1)[..., one, two]
         out["four_point"] = _with_first(np.zeros(one.size), vertices)
-    if "kernel_correction" in names:
-        widths = np.asarray(network.widths, dtype=np.float64)[:, None]
-        scales = widths * np.array([1 << r for r in range(len(kernels) - 1)])[:, None, None, None]
-        difference = 2 * scales * (kernels[:-1] - kernels[1:])
-        out["kernel_correction"] = _with_first(np.zeros(rows.size), difference)
-    return out
+    kernel = _with_first(first.bias_var + first.weight_var * gram, kernels)
+    out |= {"kernel": kernel, "kernel_correction": _slopes(network, kernel)}
+    return {name: out[name] for name in names}
 
 
 def _with_first(first: np.ndarray, rest: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ class Measurement(Mapping[str, xr.DataArray]):
     @property
     def rungs(self) -> int:
         """How many widths were measured."""
-        return next(iter(self.batches.values())).shape[0]
+        return max(batches.shape[0] for batches in self.batches.values())
 
     @property
     def factors(self) -> tuple[int, ...]:
