@@ -113,7 +113,7 @@ class Step:
     @functools.cached_property
     def four_images(self) -> Bounded:
         """<s_a s_b s_c s_d>, (N, N, N, N)."""
-        if self.joint or self.activation.smooth:
+        if self.joint:
             return self.four(0, 0, 0, 0)
         rows, cols = pair_indices(self.law.size)
         first, second = quadruple_indices(self.law.size)
