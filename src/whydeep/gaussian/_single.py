@@ -132,24 +132,22 @@ def _kinked(s: ScalarFunction, variance: np.ndarray) -> np.ndarray:
             received="0",
             needed="variances above 0",
         )
-    scale = variance[:, None]
 
     def integrand(z: np.ndarray) -> list[np.ndarray]:
         d0, d1 = (d[:, 0] for d in s.derivatives(z, 1))
         x = z[:, 0]
+        product, slope = d0 * d1, d1**2
         return [
-            d0**2,
-            x * d0 * d1 / scale,
-            d0 * d1 * (x**3 - 3 * x * scale) / (2 * scale**3),
-            d1**2,
-            d1**2 * (x**2 - scale) / (2 * scale**2),
-            d0**4,
-            d0**2 * d1**2,
-            d1**4,
-        ]
+            d0**2, x * product, x**3 * product, slope, x**2 * slope, d0**4, product**2, slope**2,
+        ]  # fmt: skip
 
     means = self_means(s, variance, integrand, _TOLERANCE)
-    return np.concatenate([means.value, _relative(means.value, means.error)])
+    value = means.value.copy()
+    _, first, third, slope, second, *_ = means.value
+    value[1] = first / variance
+    value[2] = (third - 3 * variance * first) / (2 * variance**3)
+    value[4] = (second - variance * slope) / (2 * variance**2)
+    return np.concatenate([value, _relative(means.value, means.error)])
 
 
 def _relative(value: np.ndarray, error: np.ndarray) -> np.ndarray:

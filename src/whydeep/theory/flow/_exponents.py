@@ -27,6 +27,8 @@ from whydeep.gaussian import CriticalPoint, critical, single_means
 __all__ = ["CriticalExponents", "critical_exponents"]
 
 _LEVELS = 7  # deviations D, D/2, D/4, ... of the extrapolation
+_ROUNDING = 1e-15
+_USELESS = 0.1
 _FARTHEST = {"K*=0": 0.02, "half-stable": 0.2}
 
 
@@ -38,8 +40,9 @@ class CriticalExponents:
         universality_class: as in `whydeep.critical`.
         point: the critical point.
         predicted: p_0, p_par and p_perp by formula; None where the formulas do not apply.
-        measured: the same from the flow, extrapolated to K*.
-        error: of `measured`: how much the last step of the extrapolation changed.
+        measured: the same from the flow, extrapolated to K*; NaN where kernels change by too
+            little.
+        error: of `measured`: the last step of the extrapolation, and rounding.
         vertex_slope: nu: V / K^2 grows like nu l.
         correction_slope: G / K grows like this times l; None where it is not known.
         reason: why there is no prediction, else empty.
@@ -96,9 +99,11 @@ def critical_exponents(
         )
     if found.universality_class == "half-stable":
         return _half_stable(s, point)
-    measured, error = _extrapolated(s, point, 1.0, _FARTHEST["K*=0"])
     jumps = s.jumps(3) if s.kinks else np.zeros((0, 4))
     kinked = any(k == 0 and np.any(np.abs(j) > 0) for k, j in zip(s.kinks, jumps, strict=True))
+    # A kink at 0 makes them functions of sqrt(K).
+    fall = 0.25 if kinked else 0.5
+    measured, error = _extrapolated(s, point, 1.0, _FARTHEST["K*=0"], fall)
     _, s1, s2, s3 = (float(d[0]) for d in s.derivatives(np.zeros(1), 3))
     a1 = s3 / s1 + 0.75 * (s2 / s1) ** 2 if s1 else math.nan
     b1 = s3 / s1 + (s2 / s1) ** 2 if s1 else math.nan
@@ -142,23 +147,37 @@ def _half_stable(s: ScalarFunction, point: CriticalPoint) -> CriticalExponents:
 
 
 def _extrapolated(
-    s: ScalarFunction, point: CriticalPoint, side: float, farthest: float
+    s: ScalarFunction, point: CriticalPoint, side: float, farthest: float, fall: float = 0.5
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Slopes at D, D/2, D/4, ..., taken to D = 0 as polynomials in D (Neville)."""
-    d = farthest * 0.5 ** np.arange(_LEVELS)
+    """Slopes at D, D fall, D fall^2, ..., taken to D = 0 (Neville, halving at every level).
+
+    As many levels as the rounding of K' - K, which D^2 nears, leaves worth their while; NaN if
+    none.
+    """
+    d = farthest * fall ** np.arange(_LEVELS)
     kernel = point.kernel + side * d
     means = single_means(s, kernel)
     c_w = point.weight_var
     change = side * (kernel - point.bias_var - c_w * means.square)
     par, perp = c_w * means.square_1, c_w * means.slope
     with np.errstate(divide="ignore", invalid="ignore"):  # hard_tanh's change is below rounding
+        noise = _ROUNDING * kernel / np.abs(change)
         p0 = 1 / (d * (1 - par) / change - 1)
-        fall = np.log1p(-change / d)
-        before = table = np.stack([p0, p0 * np.log(par) / fall, p0 * np.log(perp) / fall])
-        for k in range(1, _LEVELS):
-            before, table = table, (2**k * table[:, 1:] - table[:, :-1]) / (2**k - 1)
-    error = np.abs(table[:, -1] - before[:, -1])
-    return _three(table[:, -1]), _three(error)
+        decay = np.log1p(-change / d)
+        slopes = np.stack([p0, p0 * np.log(par) / decay, p0 * np.log(perp) / decay])
+    best, error = np.full(3, math.nan), np.full(3, math.inf)
+    row = slopes[:, :1]  # of Neville's table: what ends at the level at hand
+    for level in range(1, _LEVELS):
+        previous = row
+        columns = [slopes[:, level]]
+        for k in range(1, level + 1):
+            columns.append((2**k * columns[-1] - previous[:, k - 1]) / (2**k - 1))
+        row = np.stack(columns, axis=1)
+        doubt = np.abs(row[:, -1] - previous[:, -1]) + 10 * noise[level] * np.abs(row[:, -1])
+        better = doubt < error  # False for NaN
+        best, error = np.where(better, row[:, -1], best), np.where(better, doubt, error)
+    unknown = ~(error < _USELESS * np.maximum(np.abs(best), 1.0))
+    return _three(np.where(unknown, math.nan, best)), _three(np.where(unknown, math.inf, error))
 
 
 def _three(values: np.ndarray) -> tuple[float, float, float]:
