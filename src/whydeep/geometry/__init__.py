@@ -1,5 +1,14 @@
 """Exact statements about one given network or cloud of points: affine pieces, hulls, dimension."""
 
+from whydeep.geometry.dimension import CalibratedDimension as CalibratedDimension
+from whydeep.geometry.dimension import Dimension as Dimension
+from whydeep.geometry.dimension import ManifoldTest as ManifoldTest
+from whydeep.geometry.dimension import calibrated_dimension as calibrated_dimension
+from whydeep.geometry.dimension import dimension_by_layer as dimension_by_layer
+from whydeep.geometry.dimension import dimension_over_scales as dimension_over_scales
+from whydeep.geometry.dimension import intrinsic_dimension as intrinsic_dimension
+from whydeep.geometry.dimension import manifold_test as manifold_test
+from whydeep.geometry.dimension import reference_dimension as reference_dimension
 from whydeep.geometry.hull import Extrapolation as Extrapolation
 from whydeep.geometry.hull import HullMembership as HullMembership
 from whydeep.geometry.hull import ball_threshold as ball_threshold
