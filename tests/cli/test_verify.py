@@ -113,6 +113,39 @@ def test_a_missing_observable_is_named(run):
     assert "tangent kernel: none" in result.stdout
 
 
+def test_observables_are_a_list_with_commas_and_spaces(run):
+    tensors = ["--tensor-draws", 128, "--rungs", 2, "--resolution", 10, "--order", 1]
+    result = run(*SMALL, *tensors, "--observables", " ntk_F , kernel", "--json", "--no-report")
+    found = json.loads(result.stdout)
+    assert {row["observable"] for row in found["comparison"]["rows"]} == {"kernel", "ntk_F"}
+    assert "--observables ' ntk_F , kernel'" in found["command"]
+
+
+def test_a_report_of_tensors_has_a_row_for_each(run, tmp_path):
+    tensors = ["--tensor-draws", 128, "--rungs", 2, "--resolution", 10, "--order", 1]
+    run(*SMALL, *tensors, "--observables", "ntk_A,ntk_B,ntk_D,ntk_F")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for title in ("variance A", "variance B", "with tangent kernel D", "with tangent kernel F"):
+        assert title in page
+
+
+def test_an_observable_that_does_not_exist_is_status_2(run):
+    result = run(*SMALL, "--order", 1, "--observables", "ntk_C", "--no-report")
+    assert result.exit_code == 2
+    assert "ntk_C" in result.stderr
+
+
+def test_with_tensors_the_network_is_shallow_and_narrow_unless_told(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(command, "_network", lambda given: seen.update(given) or 1 / 0)
+    for names, expected in (("all", (2, "16")), ("kernel", (8, None)), ("kernel,ntk_A", (2, "16"))):
+        with pytest.raises(ZeroDivisionError):
+            typer.testing.CliRunner().invoke(
+                app, ["verify", "--observables", names, "--no-report"], catch_exceptions=False
+            )
+        assert (seen["depth"], seen["width"]) == expected
+
+
 def test_numbers_one_a_layer():
     given = {
         "activation": "relu", "depth": 2, "width": "16,24", "weight_var": "2,1.5,2",
@@ -226,6 +259,8 @@ def test_by_default_four_inputs_or_all_where_there_are_fewer(files):
 
 def test_defaults_are_those_of_the_library():
     assert (command._DRAWS, command._NTK_DRAWS) == (comparing.DRAWS, comparing.NTK_DRAWS)
+    assert command._TENSOR_DRAWS == comparing.TENSOR_DRAWS
+    assert command._DIFFERENTIAL_DRAWS == comparing.DIFFERENTIAL_DRAWS
 
 
 # In a shell's background job the interrupt is ignored, which this undoes.

@@ -21,6 +21,47 @@ def test_tangent_kernels_are_measured_apart_with_draws_of_their_own():
     )
 
 
+def test_what_costs_most_is_measured_apart_and_corrections_bring_what_they_correct():
+    predicted = predict(
+        mlp(1, 8, "tanh"), np.eye(2), observables=("ntk_correction", "ntk_F", "ddntk_U", "dntk_P")
+    )
+    plan = Plan(draws=1000, ntk_draws=100, tensor_draws=200, differential_draws=300)
+    assert plan.calls(predicted) == (
+        (("ntk", "ntk_correction", "ntk_F"), 200),
+        (("dntk_P", "ddntk_U"), 300),
+    )
+
+
+TENSORS = Plan(ntk_draws=256, tensor_draws=1500, differential_draws=512, rungs=2)
+
+
+def test_tensors_agree_and_a_planted_error_does_not(monkeypatch):
+    x = np.array([[1.0, 0.3], [0.2, -0.9]])
+    net = mlp(2, 16, "tanh", weight_var=1.4, bias_var=0.1)
+    names = ("ntk_B", "ntk_F")
+    right = verify(net, x, TENSORS, observables=names)
+    assert right.comparison.verdict == "agrees"
+    assert {(row.observable, row.layer) for row in right.comparison.rows} == {
+        (name, layer) for name in names for layer in (2, 3, None)
+    }
+    wrong = dataclasses.replace(
+        right.predicted,
+        arrays={**right.predicted.arrays, "ntk_F": 1.1 * right.predicted.arrays["ntk_F"]},
+    )
+    monkeypatch.setattr(
+        importlib.import_module("whydeep.comparison._verify"), "predict", lambda *_, **__: wrong
+    )
+    found = verify(net, x, TENSORS, observables=names).comparison
+    assert {r.verdict for r in found.of("ntk_B")} == {"agrees"}
+    assert {r.verdict for r in found.of("ntk_F")} == {"disagrees"}
+
+
+def test_the_plain_sampler_measures_tensors_by_their_definitions():
+    plan = dataclasses.replace(TENSORS, sampler="plain", tensor_draws=512)
+    outcome = verify(mlp(1, 4, "tanh"), np.eye(2), plan, observables=("ntk_F",), resolution=10.0)
+    assert outcome.comparison.verdict == "agrees"
+
+
 def test_what_theory_does_not_have_is_not_measured():
     predicted = predict(mlp(1, 8, "step", weight_var=1.0, bias_var=0.1), np.eye(2), order=0)
     assert Plan(draws=1000).calls(predicted) == ((("kernel",), 1000),)
@@ -31,6 +72,8 @@ def test_what_theory_does_not_have_is_not_measured():
     [
         {"draws": 10},
         {"ntk_draws": 63},
+        {"tensor_draws": 63},
+        {"differential_draws": 0},
         {"draws": 0},
         {"rungs": 1},
         {"seed": -1},

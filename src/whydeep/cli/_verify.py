@@ -27,10 +27,13 @@ EPILOG = (
 STATUS = {"agrees": 0, "disagrees": 1, "not resolved": 3}
 
 _WIDTH_PER_DEPTH = 16
+_TENSOR_DEPTH, _TENSOR_WIDTH, _TENSOR_INPUTS = 2, 16, 2
 _TRAINED_WIDTH = 64
 _INPUTS = 4
 # Of whydeep.comparison, repeated here so that `--help` need not import it; a test holds them equal.
 _DRAWS, _NTK_DRAWS, _TRAINED = 60_000, 4_000, 8_192
+_TENSOR_DRAWS, _DIFFERENTIAL_DRAWS = 20_000, 4_000
+_BASIC = ("kernel", "ntk", "four_point", "kernel_correction", "ntk_correction")
 
 _NETWORK, _INPUT, _MEASURE, _OUTPUT = "Network", "Inputs", "Measurement", "Output"
 
@@ -46,7 +49,9 @@ def verify(
     depth: Annotated[
         int | None,
         typer.Option(
-            help="Hidden layers.", show_default="8; 2 with --training", rich_help_panel=_NETWORK
+            help="Hidden layers.",
+            show_default="8; 2 with --training, and with tensors",
+            rich_help_panel=_NETWORK,
         ),
     ] = None,
     width: Annotated[
@@ -54,7 +59,7 @@ def verify(
         typer.Option(
             help="Neurons of the narrowest rung: one number, or one a hidden layer, separated by "
             "commas.",
-            show_default="16 x depth; 64 with --training",
+            show_default="16 x depth; 64 with --training, 16 with tensors",
             rich_help_panel=_NETWORK,
         ),
     ] = None,
@@ -100,7 +105,7 @@ def verify(
         typer.Option(
             "--n",
             help="How many inputs; one of each class in turn where there are labels.",
-            show_default="4, or all where there are fewer",
+            show_default="4, 2 with tensors, or all where there are fewer",
             rich_help_panel=_INPUT,
         ),
     ] = None,
@@ -144,6 +149,26 @@ def verify(
             rich_help_panel=_MEASURE,
         ),
     ] = 1,
+    observables: Annotated[
+        str | None,
+        typer.Option(
+            help='Names separated by commas, or "all": ntk_correction and the tensors of the '
+            "tangent kernel too, ntk_A ... ddntk_U (4 samples each: slower).",
+            show_default="kernel,ntk,four_point,kernel_correction",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = None,
+    tensor_draws: Annotated[
+        int,
+        typer.Option(
+            help="Networks drawn for ntk_correction, ntk_A, ntk_B, ntk_D, ntk_F.",
+            rich_help_panel=_MEASURE,
+        ),
+    ] = _TENSOR_DRAWS,
+    differential_draws: Annotated[
+        int,
+        typer.Option(help="Networks drawn for dntk_P ... ddntk_U.", rich_help_panel=_MEASURE),
+    ] = _DIFFERENTIAL_DRAWS,
     sampler: Annotated[
         str,
         typer.Option(
@@ -190,9 +215,12 @@ def verify(
     Measures at a ladder of widths n, 2n, 4n, prints a table with a verdict for every observable,
     and writes a report with figures that opens offline.
     """
-    depth = (2 if training else 8) if depth is None else depth
+    names = _observables(observables)
+    tensors = not training and (names == "all" or not set(names or ()) <= set(_BASIC))
+    depth = (_TENSOR_DEPTH if training or tensors else 8) if depth is None else depth
     draws = (_TRAINED if training else _DRAWS) if draws is None else draws
-    width = str(_TRAINED_WIDTH) if training and width is None else width
+    if width is None and (training or tensors):
+        width = str(_TRAINED_WIDTH if training else _TENSOR_WIDTH)
     given = dict(locals())
     if training:
         raise typer.Exit(_train(given))
@@ -204,10 +232,14 @@ def verify(
         from whydeep.comparison import verify as run
         from whydeep.progress import phase
 
-        plan = Plan(draws, ntk_draws, seed, rungs, sampler, dtype)
+        plan = Plan(draws, ntk_draws, tensor_draws, differential_draws, seed, rungs, sampler, dtype)
         network = _network(given)
-        inputs = _inputs(data, n, scale=not no_scale)
-        outcome = run(network, inputs, plan, order=order, alpha=alpha, resolution=resolution)
+        few = _TENSOR_INPUTS if tensors else _INPUTS
+        inputs = _inputs(data, n, few, scale=not no_scale)
+        outcome = run(
+            network, inputs, plan, order=order, observables=names, alpha=alpha,
+            resolution=resolution,
+        )  # fmt: skip
         command = _command(given, network, len(inputs))
         described = f"{len(inputs)} of {data}, " + (
             "as they are" if no_scale else "scaled to |x|² / n₀ = 1"
@@ -263,11 +295,18 @@ def _network(given: dict[str, Any]) -> Network:
     )  # fmt: skip
 
 
-def _inputs(data: str, n: int | None, *, scale: bool) -> np.ndarray:
+def _observables(text: str | None) -> tuple[str, ...] | str | None:
+    """The names of a list with commas; None and "all" as they are."""
+    if text is None or text.strip() == "all":
+        return text and text.strip()
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _inputs(data: str, n: int | None, few: int, *, scale: bool) -> np.ndarray:
     from whydeep.data import NAMES, load
 
     if n is None:
-        n = _INPUTS if data in NAMES else min(_INPUTS, len(load(data, scale=False)[0]))
+        n = few if data in NAMES else min(few, len(load(data, scale=False)[0]))
     return load(data, n=n, scale=scale)[0]
 
 
@@ -280,8 +319,9 @@ def _command(given: dict[str, Any], network: Network, inputs: int) -> str:
     }
     names = (
         "activation", "depth", "width", "weight_var", "bias_var", "weight_lr", "bias_lr",
-        "parameterization", "data", "n", "no_scale", "draws", "ntk_draws", "seed", "rungs",
-        "order", "sampler", "dtype", "alpha", "resolution",
+        "parameterization", "data", "n", "no_scale", "draws", "ntk_draws", "observables",
+        "tensor_draws", "differential_draws", "seed", "rungs", "order", "sampler", "dtype",
+        "alpha", "resolution",
     )  # fmt: skip
     words = ["whydeep", "verify"]
     for name in names:

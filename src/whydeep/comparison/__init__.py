@@ -18,8 +18,10 @@ from whydeep.comparison._rows import Series as Series
 from whydeep.comparison._verdicts import SEVERITY as SEVERITY
 from whydeep.comparison._verdicts import coloured as coloured
 from whydeep.comparison._verdicts import worst_verdict as worst_verdict
+from whydeep.comparison._verify import DIFFERENTIAL_DRAWS as DIFFERENTIAL_DRAWS
 from whydeep.comparison._verify import DRAWS as DRAWS
 from whydeep.comparison._verify import NTK_DRAWS as NTK_DRAWS
+from whydeep.comparison._verify import TENSOR_DRAWS as TENSOR_DRAWS
 from whydeep.comparison._verify import Outcome as Outcome
 from whydeep.comparison._verify import Plan as Plan
 from whydeep.comparison._verify import verify as verify

@@ -19,6 +19,9 @@ from whydeep.theory.finite import Prediction
 
 __all__ = ["check_level", "compare"]
 
+# What a correction to a mean is measured by: the slope in 1/width of that mean.
+_SLOPE_OF = {"kernel_correction": "kernel", "ntk_correction": "ntk"}
+_CORRECTION_OF = {mean: correction for correction, mean in _SLOPE_OF.items()}
 # A prediction below this share of the kernel is exactly zero up to quadrature.
 _ZERO = 1e-7
 # The laws of t and T^2 hold where batch means are Gaussian; far tails are less Gaussian than the
@@ -35,7 +38,8 @@ def compare(
     """Whether measured networks agree with theory, observable by observable, layer by layer.
 
     What was measured at a ladder of widths is expanded in 1/width. The intercept is compared with
-    the leading order, and for the kernel the slope with the predicted ``kernel_correction``. A
+    the leading order, and for the kernel the slope with the predicted ``kernel_correction``, for
+    the tangent kernel with ``ntk_correction``. A
     prediction claims no more than its order: what the first neglected order can add is bounded
     from the measured expansion and put inside the interval.
 
@@ -66,8 +70,7 @@ def compare(
         _check_pair(predicted, measurement)
     rows: list[Row] = []
     for name in predicted:
-        source = "kernel" if name == "kernel_correction" else name
-        measurement = next((m for m in measured if source in m), None)
+        measurement = next((m for m in measured if _SLOPE_OF.get(name, name) in m), None)
         if measurement is not None:
             rows += _rows(name, predicted, measurement)
     if not rows:
@@ -77,7 +80,7 @@ def compare(
         )
     tests = sum((not r.exact) + (r.pattern_p_value is not None) for r in rows)
     draws = {name: m.draws for m in reversed(measured) for name in m}
-    draws["kernel_correction"] = draws.get("kernel", 0)
+    draws |= {name: draws.get(mean, 0) for name, mean in _SLOPE_OF.items()}
     batches = min(b.shape[1] for m in measured for b in m.batches.values())
     level = alpha / (_TAIL_SAFETY * max(tests, 1))
     limit = float(stats.t.isf(level / 2, batches - 1))
@@ -127,15 +130,15 @@ def _check_pair(predicted: Prediction, measured: Measurement) -> None:
 
 
 def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
-    source = "kernel" if name == "kernel_correction" else name
+    source = _SLOPE_OF.get(name, name)
     batches = measured.batches[source]
     layers = measured.layers[source]
     chosen = [k - 1 for k in layers]
     values = reduce(name, predicted[name].values)[chosen]
     tolerances = reduce(name, predicted.tolerance[name].values)[chosen]
     slopes = None
-    if name == "kernel" and "kernel_correction" in predicted:
-        slopes = reduce(name, predicted["kernel_correction"].values)[chosen]
+    if _CORRECTION_OF.get(name) in predicted:
+        slopes = reduce(name, predicted[_CORRECTION_OF[name]].values)[chosen]
     valid = np.ones(values.shape, dtype=bool)
     if name in predicted.valid:
         valid = reduce(name, predicted.valid[name].values)[chosen]
@@ -176,7 +179,7 @@ def _series(
 
     `slopes` are the predicted coefficients of 1/width, where theory has them.
     """
-    power = 1 if name == "kernel_correction" else 0
+    power = 1 if name in _SLOPE_OF else 0
     unit = float(width) if power else 1.0
     tested = unit * ladder.coefficient(power, batches)
     level = np.abs(batches[-1].mean(axis=0)).max()  # the size of what was measured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +13,23 @@ from whydeep.data import check_inputs
 from whydeep.ensemble import Measurement, check_sampling, measure
 from whydeep.errors import InputError
 from whydeep.network import Network, check_whole
+from whydeep.observables import OBSERVABLES
 from whydeep.progress import phase
 from whydeep.theory.finite import Prediction, predict
 
-__all__ = ["DRAWS", "NTK_DRAWS", "Outcome", "Plan", "verify"]
+__all__ = ["DIFFERENTIAL_DRAWS", "DRAWS", "NTK_DRAWS", "TENSOR_DRAWS", "Outcome", "Plan", "verify"]
 
 DRAWS = 60_000
 """Networks drawn by default for what one pass forward shows."""
 
 NTK_DRAWS = 4_000
 """Networks drawn by default for tangent kernels, whose draws cost more and scatter less."""
+
+TENSOR_DRAWS = 20_000
+"""Networks drawn by default for the fluctuations of the tangent kernel."""
+
+DIFFERENTIAL_DRAWS = 4_000
+"""Networks drawn by default for the differentials of the tangent kernel."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,9 @@ class Plan:
     Args:
         draws: of the widest rung, for kernels, vertices and corrections.
         ntk_draws: likewise, for tangent kernels.
+        tensor_draws: likewise, for their fluctuations, ntk_A, ntk_B, ntk_D and ntk_F, and for
+            tangent kernels whose slope in 1/width is wanted: ntk_correction.
+        differential_draws: likewise, for their differentials: dntk_P ... ddntk_U.
         seed: of all random numbers.
         rungs: widths measured together: n, 2n, 4n for 3.
         sampler: "conditional" or "plain" (see `whydeep.measure`).
@@ -42,13 +53,15 @@ class Plan:
 
     draws: int = DRAWS
     ntk_draws: int = NTK_DRAWS
+    tensor_draws: int = TENSOR_DRAWS
+    differential_draws: int = DIFFERENTIAL_DRAWS
     seed: int = 0
     rungs: int = 3
     sampler: str = "conditional"
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for draws in (self.draws, self.ntk_draws):
+        for draws in (self.draws, self.ntk_draws, self.tensor_draws, self.differential_draws):
             check_sampling(draws, self.seed, self.sampler, self.dtype)
         if check_whole("rungs", self.rungs) < 2:
             raise InputError(
@@ -59,10 +72,23 @@ class Plan:
 
     def calls(self, predicted: Prediction) -> tuple[tuple[tuple[str, ...], int], ...]:
         """What is measured together, and with how many draws."""
-        forward = tuple(name for name in predicted if name != "ntk")
-        tangent = tuple(name for name in predicted if name == "ntk")
-        both = ((forward, self.draws), (tangent, self.ntk_draws))
-        return tuple((names, draws) for names, draws in both if names)
+        mean_of = {"kernel_correction": "kernel", "ntk_correction": "ntk"}
+        wanted = {*predicted, *(mean_of[name] for name in predicted if name in mean_of)}
+        groups: dict[int, list[str]] = {}
+        for name in (n for n in OBSERVABLES if n in wanted):
+            group = _group(name)
+            if name == "ntk" and "ntk_correction" in wanted:
+                group = _group("ntk_correction")  # measured together: it is its slope
+            groups.setdefault(group, []).append(name)
+        draws = (self.draws, self.ntk_draws, self.tensor_draws, self.differential_draws)
+        return tuple((tuple(groups[g]), draws[g]) for g in sorted(groups))
+
+
+def _group(name: str) -> int:
+    """Which of the plan's numbers of draws is for this observable."""
+    if name == "ntk" or "ntk" not in name:
+        return int(name == "ntk")
+    return 2 if name.startswith("ntk_") else 3
 
 
 @dataclass(frozen=True)
@@ -90,6 +116,7 @@ def verify(
     plan: Plan | None = None,
     *,
     order: int = 1,
+    observables: Iterable[str] | str | None = None,
     alpha: float = 0.05,
     resolution: float = 0.25,
 ) -> Outcome:
@@ -100,6 +127,7 @@ def verify(
         inputs: (N, n_0).
         plan: how much to draw; `Plan()` by default.
         order: 0 for infinite width only, 1 for the first corrections in 1/width too.
+        observables: names, or "all" of that order; by default those that `whydeep.predict` gives.
         alpha: probability that a correct theory disagrees anywhere in the table.
         resolution: the share of a prediction that a row must be able to see.
 
@@ -123,11 +151,13 @@ def verify(
     check_level(alpha, resolution)
     x = check_inputs(inputs)
     with phase("predicting"):
-        predicted = predict(network, x, order=order)
+        predicted = predict(network, x, order=order, observables=observables)
     measured = tuple(
         measure(
             network, x, draws=draws, seed=plan.seed, observables=names, rungs=plan.rungs,
             sampler=plan.sampler, dtype=plan.dtype,
+            # Beyond the vertex the plain sampler knows the bare definitions only.
+            average_last=plan.sampler != "plain" or _group(names[-1]) < 2,
         )
         for names, draws in plan.calls(predicted)
     )  # fmt: skip

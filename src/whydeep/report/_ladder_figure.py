@@ -49,7 +49,8 @@ def ladder_group(predicted: Prediction, comparison: Comparison) -> Group | None:
         )
         plots.append(Plot(title.capitalize(), summary, figures))
     keys = [Key("line", "theory", "theory, infinite width")]
-    if "kernel_correction" in predicted:
+    corrected = {"kernel_correction", "ntk_correction"} & set(predicted)
+    if corrected:
         keys.append(Key("dash", "theory", "theory, first order in 1/n"))
     keys += [
         Key("point", "measured", "measured, one standard error"),
@@ -62,8 +63,8 @@ def ladder_group(predicted: Prediction, comparison: Comparison) -> Group | None:
         "1/n = 0. Theory says that the interval there, noise and neglected orders included, holds "
         "1."
     )
-    if "kernel_correction" in predicted:
-        lead += " For the kernel it also says how the curve sets out."
+    if corrected:
+        lead += " For kernels it also says how the curve sets out."
     return Group(
         name="ladder",
         title="Towards infinite width",
@@ -72,7 +73,7 @@ def ladder_group(predicted: Prediction, comparison: Comparison) -> Group | None:
         options=tuple("all together" if k is None else str(k) for k in choices),
         plots=tuple(plots),
         keys=tuple(keys),
-        columns=len(plots),
+        columns=min(len(plots), 3),
     )
 
 
