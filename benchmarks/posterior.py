@@ -20,7 +20,7 @@ from scipy import stats
 
 import whydeep as wd
 
-WIDTH, RUNGS = 32, 4
+WIDTH, RUNGS = 64, 4
 X = np.array([[1.0, 0.3, -0.5], [0.2, -0.9, 1.1], [-0.7, 0.5, 0.6]])
 X_TEST = np.array([[0.4, 0.8, -0.2], [0.9, -0.1, 0.3]])
 Y = np.array([[0.9, -0.6], [-0.4, 1.2], [0.3, 0.5]])

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,7 +160,7 @@ def measure_posterior(
                 stack = np.concatenate([d[rung] for d in drawn])
                 into.append(_weighted(stack, labels, noise))
             advance()
-    every = [_Totals.of(rung) for rung in parts]
+    every = [_totals(rung) for rung in parts]
     effective = np.array([t.effective for t in every])
     if effective.min() < _FEW:
         raise InputError(
@@ -287,19 +287,6 @@ class _Totals:
     first: np.ndarray
     second: np.ndarray
 
-    @classmethod
-    def of(cls, parts: list[_Sums]) -> _Totals:
-        shift = max(p.shift for p in parts)
-        scale = np.array([math.exp(p.shift - shift) for p in parts])
-        return cls(
-            shift,
-            scale * [p.weight for p in parts],
-            scale**2 * [p.square for p in parts],
-            np.array([p.count for p in parts]),
-            np.stack([s * p.first for s, p in zip(scale, parts, strict=True)]),
-            np.stack([s * p.second for s, p in zip(scale, parts, strict=True)]),
-        )
-
     @property
     def effective(self) -> float:
         return float(self.weight.sum() ** 2 / self.square.sum())
@@ -320,3 +307,17 @@ class _Totals:
     def leave_one_out(self) -> dict[str, np.ndarray]:
         found = [self.estimate(b) for b in range(len(self.weight))]
         return {name: np.stack([f[name] for f in found]) for name in found[0]}
+
+
+def _totals(parts: Sequence[Any]) -> _Totals:
+    """The totals of `_Sums` of all batches."""
+    shift = max(p.shift for p in parts)
+    scale = np.array([math.exp(p.shift - shift) for p in parts])
+    return _Totals(
+        shift,
+        scale * np.array([p.weight for p in parts]),
+        scale**2 * np.array([p.square for p in parts]),
+        np.array([p.count for p in parts]),
+        np.stack([s * p.first for s, p in zip(scale, parts, strict=True)]),
+        np.stack([s * p.second for s, p in zip(scale, parts, strict=True)]),
+    )

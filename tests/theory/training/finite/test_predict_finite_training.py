@@ -42,8 +42,8 @@ def extrapolated(values):
 def test_trained_ensembles_of_two_widths():
     # n times the deviation from infinite width is the coefficient plus order 1/n; two widths
     # separate them up to order 1/n^2, a few percent at widths 16 and 32. 4.5 standard errors and
-    # 10% of the largest number: the three numbers fail with probability 2e-5 if the theory is right,
-    # and surely if there is no correction.
+    # 10% of the largest number: the three numbers fail with probability 2e-5 if the theory is
+    # right, and surely if there is no correction.
     y, step, steps = np.array([[2.0, -1.5]]), 0.1, 5
     values, drifts = [], []
     for width, seed in ((16, 1), (32, 2)):

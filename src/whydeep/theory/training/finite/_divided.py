@@ -35,7 +35,7 @@ def power_difference(nodes: Sequence[np.ndarray], k: float) -> np.ndarray:
         0.75
     """
     if math.isinf(k):
-        return _limit([1.0 - x for x in nodes])
+        return _limit([np.asarray(1.0 - x) for x in nodes])
     shape = np.broadcast_shapes(*(x.shape for x in nodes))
     base = _bidiagonal([np.atleast_1d(x) for x in nodes])
     result: Triangle | None = None
