@@ -10,7 +10,6 @@ from scipy import optimize, stats
 
 import whydeep as wd
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.gaussian import single_means
 from whydeep.theory.exact import exact_moments
 from whydeep.theory.flow import (
     critical_exponents,
@@ -98,25 +97,6 @@ def test_kernels_of_tanh_die_as_published():
     )
     ratio = found.vertex_ratio[at] / layer
     np.testing.assert_allclose(ratio, [0.5524, 0.6168, 0.6480, 0.6641], atol=6e-5)
-
-
-@pytest.mark.parametrize("activation", ["elu", "hard_tanh"])
-def test_derivatives_across_kinks_are_those_of_the_means(activation):
-    kernel, step = np.array([0.3, 2.0]), 1e-3
-    h = step * kernel
-    around = [single_means(activation, kernel + k * h) for k in (-2, -1, 1, 2)]
-    found = single_means(activation, kernel)
-
-    def slope(name):  # five points: what is left is of order step^4
-        a, b, c, d = (getattr(m, name) for m in around)
-        return (a - 8 * b + 8 * c - d) / (12 * h)
-
-    every = single_means(activation, np.geomspace(1e-2, 30, 40))
-    alone = single_means(activation, np.geomspace(1e-2, 30, 40)[17:18])
-    np.testing.assert_allclose(every.square_2[17], alone.square_2[0], rtol=1e-9)
-    np.testing.assert_allclose(found.square_1, slope("square"), rtol=1e-9)
-    np.testing.assert_allclose(found.square_2, slope("square_1"), rtol=1e-8)
-    np.testing.assert_allclose(found.slope_1, slope("slope"), rtol=1e-8)
 
 
 # -- fixed points ----------------------------------------------------------------------------------
