@@ -157,11 +157,11 @@ def split(values, offsets, corners, labels, patterns, lists, counts, floor, firs
                 p, o, s, t = polygon[i], origin[i], side[i], side[following]
                 if s >= 0:
                     halves[1, n1] = p
-                    half_origins[1, n1] = o if s > 0 or t > 0 else line
+                    half_origins[1, n1] = line if s == 0 and t < 0 else o
                     n1 += 1
                 if s <= 0:
                     halves[0, n0] = p
-                    half_origins[0, n0] = o if s < 0 or t < 0 else line
+                    half_origins[0, n0] = line if s == 0 and t > 0 else o
                     n0 += 1
                 if s * t >= 0:
                     continue

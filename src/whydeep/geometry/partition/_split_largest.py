@@ -204,7 +204,7 @@ def split_largest(
                         cut = cut or s < 0
                         if s >= 0:
                             clipped[n] = p
-                            clipped_origin[n] = origin[i] if s > 0 or t > 0 else pair
+                            clipped_origin[n] = pair if s == 0 and t < 0 else origin[i]
                             n += 1
                         if s * t >= 0:
                             continue

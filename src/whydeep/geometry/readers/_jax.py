@@ -36,8 +36,8 @@ _AFFINE = frozenset(
     """
     add add_any broadcast_in_dim concatenate convert_element_type copy copy_p cumsum dynamic_slice
     dynamic_update_slice expand_dims gather neg optimization_barrier pad reduce_sum
-    reduce_window_sum reshape rev scatter-add select_n slice split squeeze stop_gradient sub
-    transpose reduce_precision
+    reduce_window_sum reshape rev scatter-add select_n slice split squeeze stack stop_gradient sub
+    tile transpose reduce_precision unstack
 """.split()
 )
 _PRODUCTS = frozenset({"conv_general_dilated", "div", "dot_general", "mul"})
@@ -53,6 +53,13 @@ _SMOOTH = frozenset(
     log log1p logistic pow rsqrt sin sinh sqrt square tan tanh
 """.split()
 )
+# Operations with arguments that are places, and which these are.
+_PLACED = {
+    "dynamic_slice": lambda n: range(1, n),
+    "dynamic_update_slice": lambda n: range(2, n),
+    "gather": lambda _: (1,),
+    "scatter-add": lambda _: (1,),
+}
 _COMPARED = frozenset({"ge", "gt", "le", "lt"})
 _KINKS = ("abs", "clamp", "max", "min", "reduce_max", "reduce_min", "reduce_window_max", "select_n")
 
@@ -221,7 +228,7 @@ class _Reader:
                 raise refuse_smooth("a quotient")
         elif name not in _AFFINE:
             raise refuse_unknown(name, (*_AFFINE, *_PRODUCTS, *_KINKS))
-        elif name in ("gather", "dynamic_slice") and any(varies[1:]):
+        elif name in _PLACED and any(varies[k] for k in _PLACED[name](len(ins))):
             raise refuse_unknown(f"{name} at places that depend on the input", tuple(_AFFINE))
         elif name == "select_n" and varies[0]:
             raise refuse_unknown("select_n of several cases", tuple(_AFFINE))
@@ -267,7 +274,8 @@ class _Reader:
                 kink, given = _limited(name, limit), tuple(i for i in ins if i not in constants)
             else:
                 members = np.stack([np.arange(size), size + np.arange(size)], axis=1)
-                kink, given = largest_of(name, 2 * size, members, smallest=name == "min"), (*ins,)
+                kink = largest_of(name, 2 * size, members, smallest=name == "min")
+                given = tuple(self._spread(i, out) for i in ins)
         elif name == "clamp":
             if ins[0] not in constants or ins[2] not in constants:
                 return None
