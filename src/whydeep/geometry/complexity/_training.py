@@ -1,0 +1,252 @@
+"""Local complexity followed while a network trains: the picture of grokking, in small."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whydeep.data import check_inputs
+from whydeep.errors import InputError
+from whydeep.geometry.complexity._local import local_complexity
+from whydeep.geometry.complexity._result import LocalComplexity
+from whydeep.geometry.pieces import PiecewiseLinear, from_layers
+from whydeep.network import check_number, check_whole
+from whydeep.progress import progress_bar
+
+__all__ = ["ComplexityHistory", "complexity_during_training"]
+
+
+@dataclass(frozen=True, eq=False)
+class ComplexityHistory:
+    """What was seen at recorded steps.
+
+    Args:
+        steps: (records,).
+        loss: (records,) mean cross-entropy on the training examples.
+        accuracy: (records,) on them.
+        test_accuracy: (records,).
+        complexity: by the set of points, "training", "test" and "random": one `LocalComplexity`
+            a record.
+        network: as trained.
+        seed: of everything.
+    """
+
+    steps: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+    test_accuracy: np.ndarray
+    complexity: dict[str, tuple[LocalComplexity, ...]]
+    network: PiecewiseLinear
+    seed: int
+
+    def mean(self, points: str) -> np.ndarray:
+        """Mean complexity at one set of points: (records,)."""
+        return np.array([c.mean for c in self.complexity[points]])
+
+    def stderr(self, points: str) -> np.ndarray:
+        """Its standard errors over the points: (records,)."""
+        return np.array([c.stderr for c in self.complexity[points]])
+
+    def __str__(self) -> str:
+        lines = [f"{'step':>8}{'loss':>11}{'train':>8}{'test':>8}"
+                 + "".join(f"{name:>18}" for name in self.complexity)]  # fmt: skip
+        for k, step in enumerate(self.steps):
+            own = "".join(f"{f'{c[k].mean:.1f} ± {c[k].stderr:.1f}':>18}"
+                          for c in self.complexity.values())  # fmt: skip
+            lines.append(f"{step:>8}{self.loss[k]:>11.3g}{self.accuracy[k]:>8.3f}"
+                         f"{self.test_accuracy[k]:>8.3f}{own}")  # fmt: skip
+        return "\n".join(lines)
+
+
+def complexity_during_training(
+    x: Any,
+    y: Any,
+    x_test: Any,
+    y_test: Any,
+    *,
+    widths: Sequence[int] = (100, 100, 100),
+    steps: int = 1000,
+    record: Sequence[int] | None = None,
+    radius: float = 0.1,
+    points: int = 100,
+    directions: int = 25,
+    init_scale: float = 1.0,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+    batch: int | None = None,
+    method: str = "vertices",
+    seed: int = 0,
+) -> ComplexityHistory:
+    """Train a relu network on classes, and follow its local complexity near three kinds of points.
+
+    Weights begin as ``N(0, 2/fan_in)`` times `init_scale`, biases at 0; AdamW on the mean
+    cross-entropy. Networks that begin large (`init_scale` above 1) fit the training examples long
+    before they generalise, and their complexity near the data falls, rises and falls while it
+    moves away from training points towards the decision boundary: the claim of the source, to be
+    seen or not to be seen in what this returns.
+
+    Args:
+        x: (N, d) training inputs.
+        y: (N,) classes 0, 1, ...
+        x_test: (M, d).
+        y_test: (M,).
+        widths: of the hidden layers.
+        steps: of AdamW.
+        record: at which steps to look; by default 0 and 16 more, evenly in the logarithm.
+        radius: as in `local_complexity`, which says how complexity is counted.
+        points: of each kind: the first training and test points, and as many that are uniform in
+            the box that the training points span.
+        directions: about each point.
+        init_scale: multiplies the initial weights.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        batch: examples a step, drawn with replacement; None for all.
+        method: as in `local_complexity`.
+        seed: of weights, batches, points and directions.
+
+    Returns:
+        A `ComplexityHistory`; it prints as a table.
+
+    Raises:
+        InputError: bad inputs, classes or numbers.
+
+    Accuracy: training is in float32; the counts are of the weights as they are, in float64, with
+    the same directions at every record. Cost: training, and `local_complexity` three times a
+    record.
+
+    Source: Humayun, Balestriero and Baraniuk 2024; Liu, Michaud and Tegmark 2023 (large initial
+    weights delay generalisation).
+
+    Example:
+        >>> x = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+        >>> found = complexity_during_training(x, [0, 0, 1, 1], x, [0, 0, 1, 1], widths=(16,),
+        ...                                    steps=200, learning_rate=0.03)
+        >>> float(found.accuracy[-1]), int(found.steps[-1])
+        (1.0, 200)
+    """
+    rows, other = check_inputs(x), check_inputs(x_test, name="x_test")
+    classes = _classes(y, len(rows), "y")
+    other_classes = _classes(y_test, len(other), "y_test")
+    if other.shape[1] != rows.shape[1]:
+        raise InputError("Training and test inputs differ in shape.",
+                         received=f"{rows.shape}, {other.shape}")  # fmt: skip
+    outputs = int(max(classes.max(), other_classes.max())) + 1
+    if outputs < 2 or len(np.unique(classes)) < 2:
+        raise InputError("There is one class only.", needed="two or more")
+    sizes = (rows.shape[1], *(check_whole("widths", n) for n in widths), outputs)
+    last = check_whole("steps", steps)
+    at = _records(record, last)
+    scale = check_number("init_scale", init_scale, positive=True)
+    rate = check_number("learning_rate", learning_rate, positive=True)
+    decay = check_number("weight_decay", weight_decay)
+    seed = check_whole("seed", seed, least=0)
+    count = check_whole("points", points)
+    size = None if batch is None else check_whole("batch", batch)
+    rng = np.random.default_rng(seed)
+    start = [
+        (np.float32(scale * np.sqrt(2 / n) * rng.normal(size=(m, n))), np.zeros(m, np.float32))
+        for n, m in itertools.pairwise(sizes)
+    ]
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    watched = {
+        "training": rows[:count],
+        "test": other[:count],
+        "random": rng.uniform(low, high, size=(count, rows.shape[1])),
+    }
+    seen: list[tuple[float, float, float]] = []
+    kinds: dict[str, list[LocalComplexity]] = {name: [] for name in watched}
+    network = _network(start)
+    with progress_bar("training", len(at)) as advance:
+        for params in _trained(start, rows, classes, at, rate, decay, size, seed):
+            network = _network(params)
+            own, tested = network(rows), network(other)
+            seen.append((_loss(own, classes), _right(own, classes), _right(tested, other_classes)))
+            for name, where in watched.items():
+                found = local_complexity(
+                    network, where, radius, method=method, directions=directions, seed=seed
+                )
+                kinds[name].append(found)
+            advance()
+    table = np.array(seen)
+    return ComplexityHistory(
+        np.array(at), table[:, 0], table[:, 1], table[:, 2],
+        {name: tuple(found) for name, found in kinds.items()}, network, seed,
+    )  # fmt: skip
+
+
+def _trained(
+    params: Any, rows: np.ndarray, classes: np.ndarray, at: list[int], rate: float, decay: float,
+    size: int | None, seed: int,
+) -> Iterator[Any]:  # fmt: skip
+    """The parameters at the steps `at`, by AdamW on the mean cross-entropy."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    inputs, targets = jnp.asarray(rows, jnp.float32), jnp.asarray(classes, jnp.int32)
+    optimiser = optax.adamw(rate, weight_decay=decay)
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        for w, b in params[:-1]:
+            x = jax.nn.relu(x @ w.T + b)
+        logits = x @ params[-1][0].T + params[-1][1]
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+
+    def step(number: Any, carry: Any) -> Any:
+        params, state = carry
+        own = (inputs, targets)
+        if size is not None:
+            key = jax.random.fold_in(jax.random.key(seed), number)
+            chosen = jax.random.randint(key, (size,), 0, len(rows))
+            own = (inputs[chosen], targets[chosen])
+        updates, state = optimiser.update(jax.grad(loss)(params, *own), state, params)
+        return optax.apply_updates(params, updates), state
+
+    @jax.jit
+    def run(carry: Any, first: Any, last: Any) -> Any:
+        return jax.lax.fori_loop(first, last, step, carry)
+
+    carry, before = (params, optimiser.init(params)), 0
+    for number in at:
+        carry = run(carry, before, number)
+        before = number
+        yield carry[0]
+
+
+def _network(params: Any) -> PiecewiseLinear:
+    return from_layers([np.asarray(w) for w, _ in params], [np.asarray(b) for _, b in params])
+
+
+def _loss(logits: np.ndarray, classes: np.ndarray) -> float:
+    top = logits.max(axis=1)
+    total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    return float(np.mean(total - logits[np.arange(len(classes)), classes]))
+
+
+def _right(logits: np.ndarray, classes: np.ndarray) -> float:
+    return float(np.mean(logits.argmax(axis=1) == classes))
+
+
+def _classes(y: Any, rows: int, name: str) -> np.ndarray:
+    labels = np.asarray(y)
+    if labels.shape != (rows,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise InputError(
+            f"{name} holds no classes.", received=f"dtype {labels.dtype}, shape {labels.shape}",
+            needed=f"whole numbers 0, 1, ..., shape ({rows},)",
+        )  # fmt: skip
+    return labels.astype(np.int64)
+
+
+def _records(record: Sequence[int] | None, last: int) -> list[int]:
+    if record is None:
+        even = np.unique(np.round(np.geomspace(1, last, 16)).astype(int))
+        return [0, *even.tolist()]
+    at = [check_whole("record", int(n), least=0) for n in record]
+    if not at or sorted(set(at)) != at or at[-1] > last:
+        raise InputError("The recorded steps are not in order.", received=f"record={record!r}",
+                         needed=f"rising numbers up to steps={last}")  # fmt: skip
+    return at
