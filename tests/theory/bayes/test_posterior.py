@@ -111,6 +111,10 @@ def test_evidence_of_networks_side_by_side():
     assert found.odds("wide", "deep") == pytest.approx(weights[1] / weights[2])
     assert found.infinite_log_evidence[0] == pytest.approx(found.infinite_log_evidence[1])
     assert "narrow" in repr(found)
+    np.testing.assert_array_equal(found.stderr, 0.0)
+    drawn = compare_evidence(networks, X, Y, noise=0.1, draws=8192, seed=3)
+    assert np.all(np.abs(drawn.log_evidence - found.log_evidence) < 5 * drawn.stderr)
+    assert np.all(drawn.stderr > 0)
     with pytest.raises(InputError, match="no network of this name"):
         found.odds("wide", "shallow")
     with pytest.raises(InputError, match="no law"):
@@ -140,6 +144,8 @@ def test_what_can_not_be_answered_is_refused():
         posterior(network(64), X, Y, X_TEST, order=2)
     with pytest.raises(InputError, match="no inverse"):
         posterior(network(64), X[[0, 0]], Y, X_TEST)
+    with pytest.raises(InputError, match="draws"):
+        posterior(network(64), X, Y, X_TEST, draws=10)
     heavy = wd.mlp(1, 64, "exp", outputs=2, weight_var=1.0, bias_var=0.0)
     with pytest.raises(UnsupportedError, match="four"):
         posterior(heavy, X, Y, X_TEST, noise=0.1)
