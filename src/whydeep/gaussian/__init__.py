@@ -20,7 +20,7 @@ from whydeep.gaussian._moments import (
     slopes,
 )
 from whydeep.gaussian._single import SingleMeans, single_means
-from whydeep.gaussian._slope_function import slope_function
+from whydeep.gaussian._slope_function import TangentTables, slope_function, tangent_tables
 
 __all__ = [
     "Covariance",
@@ -30,6 +30,7 @@ __all__ = [
     "Estimate",
     "SecondMoments",
     "SingleMeans",
+    "TangentTables",
     "critical",
     "derivative_products",
     "image_mean",
@@ -44,4 +45,5 @@ __all__ = [
     "slope_function",
     "slope_mean",
     "slopes",
+    "tangent_tables",
 ]

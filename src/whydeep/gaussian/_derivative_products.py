@@ -7,6 +7,7 @@ two in a row agree; what is left out beyond their radius is bounded.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -38,9 +39,11 @@ _LARGEST_RADIUS = 12.0
 _MOST_NODES = 1 << 23
 _MOST_LEVELS = 8
 _LARGEST_ARGUMENT = 1 << 14
+_FEW = 16  # multisets, which are done before threads have started
 _SINGLE_TOLERANCE = 1e-12  # in one and two dimensions, where it costs nothing
 _ORDERS = [list(orders) for orders in PRODUCTS]
 _SLOTS = [0, 1, 2, 3]
+_LINE = np.linspace(-_LARGEST_RADIUS, _LARGEST_RADIUS, 481)  # for means of one sample
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,13 @@ def derivative_products(
         forms = root(cov.matrix[np.ix_(distinct, distinct)])[slots]
         value[index], error[index] = rule.means(forms, rows[index])
 
-    with ThreadPoolExecutor(_processors()) as pool:
-        for _ in pool.map(one, range(len(rows))):
-            pass
+    if len(rows) < _FEW:
+        for index in range(len(rows)):
+            one(index)
+    else:
+        with ThreadPoolExecutor(_processors()) as pool:
+            for _ in pool.map(one, range(len(rows))):
+                pass
     return DerivativeProducts(cov.size, value, error)
 
 
@@ -163,18 +170,17 @@ class _Rule:
         self, table: DerivativeTable, variance: np.ndarray, tolerance: float, *, even: bool
     ) -> None:
         self.table, self.even = table, even
-        u = np.linspace(-_LARGEST_RADIUS, _LARGEST_RADIUS, 961)
-        density = np.exp(-(u**2) / 2.0) * (u[1] - u[0]) / math.sqrt(2.0 * math.pi)
-        fourth = table.derivatives(np.sqrt(variance)[:, None] * u) ** 4 * density
+        density = np.exp(-(_LINE**2) / 2.0) * (_LINE[1] - _LINE[0]) / math.sqrt(2.0 * math.pi)
+        fourth = table.derivatives(np.sqrt(variance)[:, None] * _LINE) ** 4 * density
         whole = fourth.sum(axis=-1)
         self.norms = whole**0.25  # (4, N)
         self.tolerance, self.radius, self.tails = {}, {}, {}
-        for dimension in range(1, 5):
+        for dimension in range(1, min(variance.size, 4) + 1):
             wanted = tolerance if dimension > 2 else _SINGLE_TOLERANCE
             radius, tail = 5.0, whole
             while radius < _LARGEST_RADIUS and np.any(tail > 0.1 * wanted * whole):
                 radius += 0.25
-                tail = (fourth * _outside(u, radius - _MARGIN, dimension)).sum(axis=-1)
+                tail = fourth @ _outside(radius - _MARGIN, dimension)
             self.tolerance[dimension], self.radius[dimension] = wanted, radius
             self.tails[dimension] = tail**0.25
 
@@ -204,9 +210,10 @@ class _Rule:
         return mean, step + fixed
 
 
-def _outside(u: np.ndarray, radius: float, dimension: int) -> np.ndarray:
-    """P(|v| > radius) of a standard normal vector of this dimension, given one component u."""
-    left = radius**2 - u**2
+@functools.lru_cache(maxsize=256)
+def _outside(radius: float, dimension: int) -> np.ndarray:
+    """P(|v| > radius) of a standard normal vector, given one component, for all of `_LINE`."""
+    left = radius**2 - _LINE**2
     if dimension == 1:
         return (left < 0).astype(np.float64)
     return np.where(left > 0, chdtrc(dimension - 1, np.maximum(left, 0.0)), 1.0)

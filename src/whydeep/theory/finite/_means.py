@@ -26,11 +26,12 @@ from whydeep.activations import ScalarFunction
 from whydeep.gaussian import (
     Covariance,
     DerivativeProducts,
+    TangentTables,
     derivative_products,
     pair_derivatives,
     product_moments,
     self_derivatives,
-    slope_function,
+    tangent_tables,
 )
 from whydeep.observables import pair_indices, positions, quadruple_indices
 from whydeep.theory.finite._bounded import Bounded, contract
@@ -50,7 +51,8 @@ class Step:
         ratio: n_l / n_(l-1) of the layers whose activations are below and above these
             preactivations; 0 for the first, where nothing fluctuates.
         images: <s_a s_b>.
-        joint: whether means of four derivatives are wanted, of which those of four images are some.
+        joint: whether tensors of the tangent kernel are wanted: then means of four images are some
+            of those of four derivatives, and means of pairs some of `tangent_tables`.
         slopes: <s'_a s'_b>; None where s jumps.
         tangent: Theta of the preactivations below; None where s jumps.
     """
@@ -78,24 +80,33 @@ class Step:
     # -- tables ---------------------------------------------------------------------------------
 
     @functools.cached_property
+    def tables(self) -> TangentTables:
+        """Means of derivatives of images and of slopes."""
+        return tangent_tables(self.activation, self.law)
+
+    @functools.cached_property
     def pairs(self) -> Bounded:
         """<s^(i)_a s^(j)_b> for i + j <= 4."""
+        if self.joint:
+            return Bounded.of(self.tables.pairs)
         return Bounded.of(pair_derivatives(self.activation, self.law, 4))
 
     @functools.cached_property
     def squares(self) -> Bounded:
         """<(s_a^2)^(m)>."""
+        if self.joint:
+            return Bounded.of(self.tables.squares)
         return Bounded.of(self_derivatives(self.activation, self.law, 4))
 
-    @functools.cached_property
+    @property
     def slope_pairs(self) -> Bounded:
         """<s^(1+i)_a s^(1+j)_b> for i + j <= 4."""
-        return Bounded.of(pair_derivatives(slope_function(self.activation), self.law, 4))
+        return Bounded.of(self.tables.slope_pairs)
 
-    @functools.cached_property
+    @property
     def slope_squares(self) -> Bounded:
         """<(s'_a^2)^(m)>."""
-        return Bounded.of(self_derivatives(slope_function(self.activation), self.law, 4))
+        return Bounded.of(self.tables.slope_squares)
 
     @functools.cached_property
     def products(self) -> DerivativeProducts:
