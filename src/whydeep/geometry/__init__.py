@@ -1,5 +1,14 @@
 """Exact statements about one given network or cloud of points: affine pieces, hulls, dimension."""
 
+from whydeep.geometry._orthogonality import orthogonality_penalty as orthogonality_penalty
+from whydeep.geometry._spline import Spline as Spline
+from whydeep.geometry._spline import code_distance as code_distance
+from whydeep.geometry._spline import spline as spline
+from whydeep.geometry._zero_sets import zero_sets as zero_sets
+from whydeep.geometry.complexity import ComplexityHistory as ComplexityHistory
+from whydeep.geometry.complexity import LocalComplexity as LocalComplexity
+from whydeep.geometry.complexity import complexity_during_training as complexity_during_training
+from whydeep.geometry.complexity import local_complexity as local_complexity
 from whydeep.geometry.dimension import CalibratedDimension as CalibratedDimension
 from whydeep.geometry.dimension import Dimension as Dimension
 from whydeep.geometry.dimension import ManifoldTest as ManifoldTest
@@ -25,8 +34,12 @@ from whydeep.geometry.landscape import hessian_top as hessian_top
 from whydeep.geometry.landscape import loss_slice as loss_slice
 from whydeep.geometry.landscape import torch_loss as torch_loss
 from whydeep.geometry.landscape import trajectory_directions as trajectory_directions
+from whydeep.geometry.partition import DecisionRegions as DecisionRegions
 from whydeep.geometry.partition import Regions as Regions
+from whydeep.geometry.partition import RegionStatistics as RegionStatistics
+from whydeep.geometry.partition import decision_regions as decision_regions
 from whydeep.geometry.partition import plane as plane
+from whydeep.geometry.partition import region_statistics as region_statistics
 from whydeep.geometry.partition import regions as regions
 from whydeep.geometry.pieces import PiecewiseLinear as PiecewiseLinear
 from whydeep.geometry.pieces import from_layers as from_layers

@@ -153,8 +153,8 @@ def refuse_smooth(name: str, where: str = "") -> UnsupportedError:
         received=f"{name} {where}".rstrip(),
         needed="a piecewise-linear activation: relu, leaky_relu, abs, hard_tanh, max-pooling ...",
         cause="exact regions exist for piecewise-linear functions only",
-        suggestion="whydeep.geometry.zero_sets(f, origin, u, v) shows where pre-activations of any "
-        "network change sign, on a grid",
+        suggestion="whydeep.geometry.zero_sets(g, origin, u, v) draws where the pre-activations "
+        "that g returns change sign: approximate, on a grid, for any network",
     )
 
 
