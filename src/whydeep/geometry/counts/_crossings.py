@@ -1,0 +1,154 @@
+"""How often drawn units change sign along a segment: Rice's and Crofton's formulas.
+
+A unit ``z(t) = w . h(t) + b`` with normal w and b is a Gaussian process along the segment, given
+what the layers before make of it. Its zeros are where the vector (h, 1), scaled by the standard
+deviations, is at a right angle to a uniform direction, so that their expected number is the length
+of the scaled curve on the sphere over pi.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.integrate import quad
+
+from whydeep.errors import InputError
+from whydeep.geometry.pieces import PiecewiseLinear
+from whydeep.geometry.segment import breakpoints
+from whydeep.network import check_number, check_whole
+
+__all__ = ["conditional_crossings", "expected_regions", "wide_crossings"]
+
+
+def wide_crossings(start: Any, end: Any, depth: int, bias_var: float = 0.0) -> np.ndarray:
+    """Expected breakpoints a neuron on a segment, layer by layer, in infinitely wide relu networks.
+
+    ``(1/pi) int_0^1 sqrt(v/q_l - (q'/(2 q_l))^2) dt`` with ``q_l = (2/d) |x|^2 + l bias_var``, q'
+    its derivative along the segment and ``v = (2/d) |end - start|^2``. Without biases that is the
+    angle between the two inputs over pi, in every layer. For weight_var 2, where relu keeps q - l
+    bias_var and v from layer to layer.
+
+    Args:
+        start: one input, (d,).
+        end: another.
+        depth: how many layers.
+        bias_var: of every layer.
+
+    Returns:
+        (depth,): layers 1 to depth.
+
+    Raises:
+        InputError: inputs of different shapes, a bad depth or variance.
+
+    Accuracy: of the quadrature, 1e-8; the infinite-width limit itself.
+
+    Source: Rice 1944; Cho and Saul 2009 for the kernel; Crofton's formula without biases.
+
+    Example:
+        >>> wide_crossings(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 2)
+        array([0.5, 0.5])
+    """
+    p, q = (np.asarray(x, np.float64).ravel() for x in (start, end))
+    check_whole("depth", depth)
+    check_number("bias_var", bias_var)
+    if p.shape != q.shape or not (p != q).any():
+        raise InputError("A segment is between two different inputs of one shape.",
+                         received=f"{p.shape} and {q.shape}")  # fmt: skip
+    scale = 2.0 / len(p)
+    v = scale * float((q - p) @ (q - p))
+    a, b, c = float(p @ p), 2 * float(p @ (q - p)), float((q - p) @ (q - p))
+
+    def rate(t: float, layer: int) -> float:
+        variance = scale * (a + b * t + c * t * t) + layer * bias_var
+        slope = scale * (b + 2 * c * t)
+        return math.sqrt(max(v / variance - (slope / (2 * variance)) ** 2, 0.0))
+
+    closest = min(max(-b / (2 * c), 0.0), 1.0)
+    found = [
+        quad(rate, 0.0, 1.0, args=(layer,), points=[closest], epsabs=1e-10, limit=200)[0]
+        for layer in range(1, depth + 1)
+    ]
+    return np.array(found) / math.pi
+
+
+def conditional_crossings(
+    f: PiecewiseLinear, layer: int, start: Any, end: Any, weight_var: float, bias_var: float
+) -> float:
+    """Expected breakpoints of a neuron of one layer on a segment, given the layers before; exact.
+
+    Its weights are normal with variance ``weight_var / fan_in``, its bias with ``bias_var``; its
+    own numbers in f do not matter. The layers before map the segment to a curve of straight pieces,
+    and the length of its scaled image on the sphere is a sum of angles. The mean over draws of the
+    layers before is the expected number at any width.
+
+    Args:
+        f: a fully connected network, from `from_layers`.
+        layer: from 0: layers before it are those of f.
+        start: one input.
+        end: another.
+        weight_var: C_W of this layer.
+        bias_var: of this layer.
+
+    Raises:
+        InputError: a layer that f does not have, negative variances.
+
+    Accuracy: rounding.
+
+    Source: Kac 1943 and Rice 1944 on the sphere (Edelman and Kostlan 1995, Sec. 2: the expected
+    number of zeros is the length of the curve over pi).
+
+    Example:
+        >>> from whydeep.geometry import from_layers
+        >>> f = from_layers([np.eye(2), np.ones((1, 2))], [np.zeros(2), np.zeros(1)])
+        >>> p, q = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+        >>> float(conditional_crossings(f, 0, p, q, 2.0, 0.0))
+        0.5
+    """
+    check_number("weight_var", weight_var)
+    check_number("bias_var", bias_var)
+    if not 0 <= layer < len(f.kinks):
+        raise InputError("There is no such layer.", received=f"layer={layer}",
+                         needed=f"0 to {len(f.kinks) - 1}")  # fmt: skip
+    part = PiecewiseLinear(f.shape, f.outputs, f.maps[: layer + 1], f.kinks[:layer])
+    found = breakpoints(part, start, end) if layer else None
+    places = np.concatenate([[0.0], [] if found is None else found.positions, [1.0]])
+    p, q = (np.asarray(x, np.float64) for x in (start, end))
+    inputs = p + places.reshape(-1, *(1,) * p.ndim) * (q - p)
+    if layer:
+        *_, state = (s for s, _ in zip(f.states(inputs), range(layer), strict=False))
+        h = f.kinks[layer - 1].value(state)
+    else:
+        h = f.rows(inputs)
+    scaled = np.sqrt(weight_var / h.shape[1]) * h
+    curve = np.concatenate([scaled, np.full((len(h), 1), np.sqrt(bias_var))], axis=1)
+    curve /= np.linalg.norm(curve, axis=1, keepdims=True)
+    one, two = curve[:-1], curve[1:]
+    angles = 2 * np.arctan2(np.linalg.norm(one - two, axis=1), np.linalg.norm(one + two, axis=1))
+    return float(angles.sum() / np.pi)
+
+
+def expected_regions(neurons: int, inputs: int = 2) -> float:
+    """About how many activation cells a drawn relu network has, all over input space.
+
+    ``N^d / d!`` for N neurons in any number of layers, to leading order: as if they were one layer
+    of hyperplanes in general position. A scale, not a bound; measured counts in the plane are
+    within a tenth of it at initialisation.
+
+    Args:
+        neurons: N of all hidden layers.
+        inputs: d.
+
+    Raises:
+        InputError: not whole numbers from 1 on.
+
+    Source: Hanin and Rolnick 2019 (NeurIPS), Theorem 5: at most ``(T N)^d / d!`` a unit volume.
+
+    Example:
+        >>> expected_regions(64)
+        2048.0
+    """
+    check_whole("neurons", neurons)
+    check_whole("inputs", inputs)
+    return neurons**inputs / math.factorial(inputs)
