@@ -80,7 +80,9 @@ def predict(
 
     Returns:
         A `Prediction`: ``predicted["four_point"]`` is an ``xarray.DataArray`` with dimensions
-        ``(layer, input_1, ..., input_4)``; ``.tolerance``, ``.valid``, ``.cite()`` beside it.
+        ``(layer, input_1, ..., input_4)``; ``.tolerance``, ``.valid``, ``.cite()`` beside it. NaN,
+        with an infinite tolerance, where two inputs that a kinked activation cannot tell apart
+        (collinear ones, without biases) leave a product of delta functions.
 
     Raises:
         InputError: bad inputs, order or names; so many inputs that N^4 numbers a layer and
