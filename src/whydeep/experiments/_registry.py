@@ -55,6 +55,34 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             60,
         ),
         Experiment(
+            "kernel-flow",
+            "kernels and nearby inputs through depth",
+            "Off criticality signals and differences are lost exponentially, at it as powers.",
+            f"{_BOOK}, Chapter 5; Poole et al. 2016",
+            60,
+        ),
+        Experiment(
+            "gelu-corrections",
+            "corrections of mean kernels",
+            "Mean kernels and tangent kernels move by a known number over n; relu's don't.",
+            f"{_BOOK}, Eq. 4.136; Guillen, Misof and Gerken 2025",
+            60,
+        ),
+        Experiment(
+            "ntk-variance",
+            "scatter of the tangent kernel",
+            "Its variance over its squared mean is a function of depth over width.",
+            f"{_BOOK}, Section 8.2; Hanin and Nica 2020",
+            120,
+        ),
+        Experiment(
+            "ntk-drift",
+            "drift of the tangent kernel while training",
+            "Training moves the tangent kernel by a number over n that first-order theory knows.",
+            f"{_BOOK}, Chapter 11",
+            120,
+        ),
+        Experiment(
             "ntk-depth",
             "the tangent kernel against depth",
             "Linear growth at criticality, exponential off it.",
@@ -74,6 +102,13 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "Two inputs become one with depth l, as 9π²/(2 l²).",
             "Cho and Saul 2009; Poole et al. 2016; Hayou, Doucet and Rousseau 2019",
             20,
+        ),
+        Experiment(
+            "residual-vertex",
+            "fluctuations of residual networks",
+            "A skip remembers every layer: the exact first order, not the recursion, is measured.",
+            f"{_BOOK}, Appendix B, for the recursion; derived here for the exact theory",
+            60,
         ),
     )
 }
