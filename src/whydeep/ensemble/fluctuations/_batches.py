@@ -174,7 +174,8 @@ def _lanes(
     if set(names) & set(DIFFERENTIALS):
         matrices += 10 * min(size**4, 16)
     one = matrices * neurons**2 * np.dtype(kind).itemsize
-    wanted = min(max(_BLOCK_BYTES // one, 1), _MOST_LANES, max(draws // 100, 1))
+    # Two or more: a batch holds a covariance.
+    wanted = min(max(_BLOCK_BYTES // one, 2), _MOST_LANES, max(draws // 100, 2))
     return 1 << int(math.log2(wanted))
 
 
