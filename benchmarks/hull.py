@@ -1,4 +1,4 @@
-"""Membership in a convex hull: seconds and certificates beside linear programming.
+"""Membership in a convex hull: seconds and certificates beside linear programming, and shares.
 
 10,000 Gaussian data points in 64 dimensions (and 1,000 in 16), 1,000 queries of each class:
 
@@ -7,6 +7,10 @@
   boundary. The boundary on a ray is found by a linear program, the gauge; 1,000 of those would take
   an hour, so a ray's boundary is bracketed to 1e-6 by bisection with certified answers of
   `in_hull`, and checked against the program on a sample.
+
+Then what is asked of it: the share of new Gaussian points inside, by dimension and number of
+points, beside the exact one; of test digits by principal components, over random splits; and of
+MNIST, in raw pixels and by principal components (from WHYDEEP_DATA, left out without it).
 
 The other side is scipy's HiGHS: one linear program a query on all data, on a sample of the
 queries, which also judges our answers. All certificates are checked anew.
@@ -28,10 +32,19 @@ import numpy as np
 from _page import load_average, machine, markdown, show_columns, write_page
 from scipy.optimize import linprog
 
-from whydeep.geometry.hull import check_hull, gaussian_inside, in_hull
+import whydeep as wd
+from whydeep.geometry.hull import (
+    ball_threshold,
+    check_hull,
+    extrapolation,
+    gaussian_inside,
+    in_hull,
+)
 
 CASES = ((10_000, 64), (1_000, 16))
 FACTORS = (0.90, 0.99, 1.01, 1.10)
+DIGITS = {2: 0.992, 4: 0.858, 6: 0.564, 8: 0.219, 10: 0.047, 15: 0.003, 20: 0.0}  # known before
+SPLITS, TRAIN = 10, 1437
 ASKED = 20.0  # seconds for 1,000 queries at 10,000 x 64
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "hull.md"
 HEAD = ("data", "queries", "inside", "wall, s", "processor, s", "certified", "largest residual",
@@ -118,7 +131,80 @@ def case(n, d, queries, sample):
     return [f[0] for f in found], max(f[1] for f in found), good, lines
 
 
-def page(rows, lines, load):
+def gaussian_shares():
+    """Measured and exact shares of new points inside, by dimension, for three numbers of points."""
+    sizes, hulls, queries = (100, 1_000, 10_000), 8, 250
+    head = ["dimension", *(f"N = {n:,}: {w}" for n in sizes for w in ("measured", "exact")),
+            "2^(d/2)/d"]  # fmt: skip
+    rows, worst = [], 0.0
+    for d in (2, 4, 6, 8, 10, 12, 16, 20):
+        row = [str(d)]
+        for n in sizes:
+            rng = np.random.default_rng([d, n])
+            shares = [
+                in_hull(rng.normal(size=(queries, d)), rng.normal(size=(n, d))).fraction
+                for _ in range(hulls)
+            ]
+            mean, exact = float(np.mean(shares)), gaussian_inside(n, d)
+            # At least that of independent queries, which is known.
+            error = max(np.std(shares, ddof=1), np.sqrt(exact * (1 - exact) / queries))
+            worst = max(worst, abs(mean - exact) / (error / np.sqrt(hulls)))
+            row += [f"{mean:.4f} ± {error / np.sqrt(hulls):.4f}", f"{exact:.4f}"]
+        rows.append((*row, f"{ball_threshold(d):.3g}"))
+    line = f"- Gaussian shares: the largest of 24 deviations is {worst:.1f} standard errors."
+    return head, rows, line, worst < 4
+
+
+def digit_shares():
+    """Shares by principal components, over random splits, beside what was known of one."""
+    x, _ = wd.data.load("digits", scale=False)
+    orders = [np.random.default_rng(seed).permutation(len(x)) for seed in range(SPLITS)]
+    found = [extrapolation(x[o[:TRAIN]], x[o[TRAIN:]], dims=DIGITS) for o in orders]
+    shares = np.array([e.inside for e in found])
+    head, rows, good = ("components", "inside", "known", "apart, in 2 se", "Gaussian"), [], True
+    for k, (d, known) in enumerate(DIGITS.items()):
+        mean, tests = float(shares[:, k].mean()), found[0].test
+        share = max(known, 0.5 / tests)
+        allowed = 2 * np.sqrt(share * (1 - share) / tests * (1 + 1 / SPLITS))
+        good &= abs(mean - known) <= allowed
+        spread = shares[:, k].std(ddof=1)
+        apart, gaussian = abs(mean - known) / allowed, found[0].gaussian[k]
+        numbers = (f"{mean:.3f} ± {spread:.3f}", f"{known:.3f}", f"{apart:.2f}", f"{gaussian:.3f}")
+        rows.append((str(d), *numbers))
+    said = "yes" if good else "NO"
+    line = f"- Digits: within two binomial standard errors of what was known, everywhere: {said}."
+    return head, rows, line, good
+
+
+def mnist_shares():
+    """The share of test images inside the hull of 10,000 training images."""
+    head = ("space", "inside", "95%", "Gaussian", "seconds")
+    try:
+        x, _ = wd.data.load("mnist", scale=False)
+    except wd.errors.InputError:
+        return head, [], "- MNIST: left out, WHYDEEP_DATA is not set.", True
+    rows = []
+    for dims in ([5, 10, 15, 20, 30, 50], None):
+        began = time.perf_counter()
+        found = extrapolation(x[:10_000], x[-1000:], dims=dims)
+        seconds = (time.perf_counter() - began) / len(found.dims)
+        for k, space in enumerate(found.space):
+            name = "all 784 pixels" if space == "all" else space
+            span = f"{found.low[k]:.3f} to {found.high[k]:.3f}"
+            gaussian = f"{found.gaussian[k]:.3g}"
+            rows.append((name, f"{found.inside[k]:.3f}", span, gaussian, f"{seconds:.1f}"))
+    line = f"- MNIST: of the last 1,000 images, {rows[-1][1]} are in the hull of the first 10,000."
+    return head, rows, line, True
+
+
+SHARES = {
+    "New Gaussian points inside the hull of N, and Barany and Furedi's threshold": gaussian_shares,
+    f"Digits: {TRAIN:,} to train, 360 to test, {SPLITS} random splits": digit_shares,
+    "MNIST": mnist_shares,
+}
+
+
+def page(rows, lines, shares, load):
     return "\n".join(
         [
             "# Membership in a convex hull",
@@ -137,9 +223,17 @@ def page(rows, lines, load):
             "a program times the number of queries, over the wall time. The compiled code was",
             "warm: compiling takes some ten seconds once per installation.",
             "",
+            *(line for title, table in shares for line in ("## " + title, "", *table, "")),
             f"{machine()};",
             f"{load}: other work was going on",
             "if it is above 2, and then the processor times say more.",
+            "",
+            "Shares: ± is the standard error over hulls (Gaussian) and the spread over splits",
+            "(digits). `known` is the table of one random split by linear programming; it and the",
+            "mean over splits differ by two binomial standard errors where `apart` is 1.",
+            "`2^(d/2)/d`: where the share of uniform points of a ball turns from 0 to 1 as d",
+            "grows: an asymptotic statement, beside what holds at these d. `Gaussian` in the last",
+            "two tables is the exact share for as many Gaussian points in that dimension.",
             "",
             "Again: `python benchmarks/hull.py --write`.",
             "",
@@ -174,9 +268,17 @@ def main():
                 f"{ASKED:g}): {'yes' if slowest <= ASKED else 'NO'}."
             )
     show_columns(HEAD, rows, left=3)
+    shares = []
+    if not options.quick:
+        for title, make in SHARES.items():
+            head, table, line, right = make()
+            show_columns(head, table)
+            lines.append(line)
+            good &= right
+            shares.append((title, markdown(head, table)))
     print("\n".join(lines))
     if options.write:
-        write_page(PAGE, page(rows, lines, load_average(before)))
+        write_page(PAGE, page(rows, lines, shares, load_average(before)))
     return 0 if good else 1
 
 

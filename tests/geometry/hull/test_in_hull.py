@@ -130,6 +130,28 @@ def test_an_affine_map_of_both_changes_no_answer(spread):
     np.testing.assert_array_equal(answer.inside, expected)
 
 
+@pytest.mark.parametrize("kind", ["binary", "cauchy", "almost flat", "clusters", "sparse"])
+@pytest.mark.parametrize(("d", "n"), [(2, 12), (5, 60), (12, 150)])
+def test_data_of_other_laws(kind, d, n):
+    """Weighted means of few data points are inside; all else has a proof or is refused."""
+    rng = np.random.default_rng([d, n])
+    data = {
+        "binary": lambda: rng.integers(0, 2, size=(n, d)).astype(float),
+        "cauchy": lambda: rng.standard_cauchy(size=(n, d)),
+        "almost flat": lambda: rng.normal(size=(n, d)) * np.append(np.ones(d - 1), 1e-8),
+        "clusters": lambda: (
+            rng.normal(size=(5, d))[rng.integers(0, 5, n)] + 1e-4 * rng.normal(size=(n, d))
+        ),
+        "sparse": lambda: rng.normal(size=(n, d)) * (rng.uniform(size=(n, d)) < 0.2),
+    }[kind]()
+    weights = rng.dirichlet(np.full(4, 0.5), size=30)
+    x = np.einsum("mk,mkd->md", weights, data[rng.integers(0, n, size=(30, 4))])
+    away = data.mean(axis=0) + 1.3 * (x - data.mean(axis=0))
+    assert in_hull(x, data).inside.all()
+    answer = in_hull(np.vstack([x, away]), data)
+    assert check_hull(answer, np.vstack([x, away]), data).all()
+
+
 def test_far_from_the_origin():
     rng = np.random.default_rng(4)
     data, x = rng.normal(size=(200, 5)), rng.normal(size=(50, 5))

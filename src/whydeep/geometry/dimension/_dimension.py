@@ -55,7 +55,8 @@ def intrinsic_dimension(x: Any, method: str = "twonn", *, k: int | None = None) 
     Accuracy: the laws are exact for constant density on a flat manifold. **Known bias**: with
     2,000 points true dimensions of 2, 5, 10 and 20 come out as about 2, 5, 9 and 15, by all of
     these: see `reference_dimension` and `calibrated_dimension`. Standard errors are of sampling,
-    by a jackknife over blocks of space; they allow for neighbours that points share.
+    by a jackknife over blocks of space; they allow for neighbours that points share. On Gaussian
+    clouds of 5 to 20 dimensions they are within a fifth of the spread of estimates.
     Cost: one search for neighbours: N log N for few columns, N^2 D for many.
 
     Source: Facco et al. 2017; Levina and Bickel 2004; MacKay and Ghahramani 2005; Denti et al.

@@ -120,8 +120,8 @@ class _Question:
         self._outside_the_span()
         if len(self.map.scales):
             self._away_from_the_mean()
-            starts = self._nearest()
-            self._programs(starts)
+            reached = self._nearest()
+            self._programs(*reached)
         else:  # all data points are one
             left = np.flatnonzero(self.open)
             self._certify_inside(left, np.zeros((len(left), 1), np.int64), np.ones((len(left), 1)),
@@ -159,25 +159,32 @@ class _Question:
             apart &= np.linalg.norm(towards, axis=1) > 0
             self._certify_outside(left[apart], self.map.outward(towards[apart]), AWAY)
 
-    def _nearest(self) -> list[np.ndarray]:
-        """Wolfe's algorithm; for points that stay open, the data points it had come to."""
+    def _nearest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Wolfe's algorithm; for points that stay open, the rows and weights it had come to."""
         left = np.flatnonzero(self.open)
         found = nearest_points(self.white, self.asked[left], self._white_limit(), self.threads)
         within, beyond = found.status == INSIDE, found.status == OUTSIDE
         self._certify_inside(left[within], found.active[within], found.weights[within], NEAREST)
         apart = self.map.outward(found.differences[beyond])
         self._certify_outside(left[beyond], apart, NEAREST)
-        return [row[row >= 0] for row in found.active[self.open[left]]]
+        still = self.open[left]
+        return found.active[still], found.weights[still]
 
-    def _programs(self, starts: list[np.ndarray]) -> None:
+    def _programs(self, active: np.ndarray, weights: np.ndarray) -> None:
         left = np.flatnonzero(self.open)
-        for i, start in zip(left, starts, strict=True):
+        for i, start in zip(left, active, strict=True):
             one = np.array([i])
-            found = by_linear_program(self.white, self.asked[i], self._white_limit(), start)
+            found = by_linear_program(
+                self.white, self.asked[i], self._white_limit(), start[start >= 0]
+            )
             if found.weights is not None and found.rows is not None:
                 self._certify_inside(one, found.rows[None], found.weights[None], PROGRAM)
             elif found.direction is not None:
                 self._certify_outside(one, self.map.outward(found.direction[None]), PROGRAM)
+        # Where standard deviations are far apart, the tolerance of the data as they are is wider
+        # than that of whitened coordinates, and the nearest point may be within it.
+        still = self.open[left] & (weights.sum(axis=1) > 0)
+        self._certify_inside(left[still], active[still], weights[still], NEAREST)
 
     def _white_limit(self) -> float:
         """|p| in whitened coordinates below which the residual is a tenth of what is allowed."""
