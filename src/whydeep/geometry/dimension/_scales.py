@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.data import check_inputs
 from whydeep.geometry.dimension._dimension import from_distances
 from whydeep.geometry.dimension._neighbours import blocks, neighbours
 from whydeep.geometry.dimension._result import Dimension
@@ -118,10 +119,10 @@ def dimension_over_scales(x: Any, *, most: int = 128) -> tuple[Dimension, ...]:
         [2.2, 0.9]
     """
     most = check_whole("most", most, least=2)
-    rows = np.unique(np.asarray(x), axis=0) if hasattr(x, "shape") else x
-    count = max(2, min(most, len(rows) // 8))
+    rows = check_inputs(x)
+    count = max(2, min(most, len(np.unique(rows, axis=0)) // 8))
     ks = [2**j for j in range(1, int(np.log2(count)) + 1)]
-    found = neighbours(x, ks[-1])
+    found = neighbours(rows, ks[-1])
     number = blocks(found.points)
     return tuple(
         from_distances(
@@ -167,7 +168,7 @@ def manifold_test(x: Any, *, most: int = 128, draws: int = 4, seed: int = 0) -> 
     check_whole("draws", draws, least=2)
     check_whole("seed", seed, least=0)
     own = dimension_over_scales(x, most=most)
-    rows = np.asarray(x, np.float64)
+    rows = np.unique(check_inputs(x), axis=0)
     centred = rows - rows.mean(axis=0)
     _, values, axes = np.linalg.svd(centred, full_matrices=False)
     scales = values / np.sqrt(len(rows))
