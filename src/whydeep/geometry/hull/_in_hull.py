@@ -17,7 +17,7 @@ from whydeep.progress import phase
 
 __all__ = ["in_hull"]
 
-_BLOCK = 1 << 25  # numbers of a block of products
+_BLOCK = 1 << 24  # numbers of a block of products
 
 SPAN = "outside the span of the data"
 AWAY = "directions from the mean"
