@@ -26,7 +26,7 @@ from scipy import stats
 
 import whydeep as wd
 from whydeep.comparison import Plan, compare, verify
-from whydeep.theory.finite import _kernel, _predict, _vertex
+from whydeep.theory.finite import _kernel, _predict, _recursion
 
 DEPTH = 8
 ACTIVATIONS = ("tanh", "relu", "gelu")
@@ -51,65 +51,64 @@ def with_dense(net, **changes):
     return wd.chain(*layers)
 
 
-def scaled(method, factor):
-    """A patch that multiplies what a method of the step returns."""
+def rule(name, change):
+    """A patch of the recursion of one tensor: `change` gets it, a step, and the tensors below."""
+    right = _recursion._RULES[name]
+    altered = dataclasses.replace(right, next=lambda step, below: change(right.next, step, below))
+    return mock.patch.dict(_recursion._RULES, {name: altered})
 
-    def wrapped(self, *args):
-        return factor * method(self, *args)
 
-    return mock.patch.object(_vertex._Step, method.__name__, wrapped)
+def whole(name, factor):
+    """A patch that multiplies all of what a layer gives."""
+    return rule(name, lambda right, step, below: factor * right(step, below))
+
+
+def carried(name, taken, factor):
+    """A patch that multiplies a tensor of the layer below, for this recursion alone."""
+    return rule(
+        name, lambda right, step, below: right(step, {**below, taken: factor * below[taken]})
+    )
+
+
+def step_with(change):
+    """A patch of the means of every step."""
+    right = _recursion._step
+
+    def wrapped(*arguments, **named):
+        return change(right(*arguments, **named))
+
+    return mock.patch.object(_recursion, "_step", wrapped)
 
 
 def step_entry(factor, *, pair=(), single=None):
     """A patch that multiplies entries of the tables of derivatives: pair [i, j], single [m]."""
-    original = _vertex._Step.__init__
 
-    def wrapped(self, *args):
-        original(self, *args)
-        value, own = self.pair.value.copy(), self.single.value.copy()
+    def change(step):
+        pairs, squares = step.pairs.value.copy(), step.squares.value.copy()
         for i, j in pair:
-            value[i, j] *= factor
+            pairs[i, j] *= factor
         if single is not None:
-            own[single] *= factor
-        self.pair = dataclasses.replace(self.pair, value=value)
-        self.single = dataclasses.replace(self.single, value=own)
-        self.map = self._pair_map(value, own)
+            squares[single] *= factor
+        step.__dict__["pairs"] = dataclasses.replace(step.pairs, value=pairs)
+        step.__dict__["squares"] = dataclasses.replace(step.squares, value=squares)
+        return step
 
-    return mock.patch.object(_vertex._Step, "__init__", wrapped)
-
-
-def source(product, outer):
-    """A patch of the vertex's source: product <ssss> - outer <ss><ss>, coefficients 1 and 1."""
-    original = _vertex._Step.covariance
-
-    def wrapped(self, images):
-        right = original(self, images)
-        means = images.value
-        both = means[:, :, None, None] * means[None, None]
-        value = product * (right.value + both) - outer * both
-        return dataclasses.replace(right, value=value)
-
-    return mock.patch.object(_vertex._Step, "covariance", wrapped)
+    return step_with(change)
 
 
-def in_correction_only(**entry):
-    """A patch of derivative tables in the kernel correction, leaving the vertex alone."""
-    original = _vertex._next_correction
+def four_images(factor):
+    """A patch of <s s s s>."""
 
-    def wrapped(c_w, ratio, step, vertex, correction):
-        factor = entry["factor"]
-        value, own = step.pair.value.copy(), step.single.value.copy()
-        for i, j in entry.get("pair", ()):
-            value[i, j] *= factor
-        if "single" in entry:
-            own[entry["single"]] *= factor
-        other = object.__new__(_vertex._Step)
-        other.__dict__ |= step.__dict__
-        other.pair = dataclasses.replace(step.pair, value=value)
-        other.single = dataclasses.replace(step.single, value=own)
-        return original(c_w, ratio, other, vertex, correction)
+    def change(step):
+        step.__dict__["four_images"] = factor * step.four_images
+        return step
 
-    return mock.patch.object(_vertex, "_next_correction", wrapped)
+    return step_with(change)
+
+
+def two_images(factor):
+    """A patch of <s s><s s>: nothing else of first order takes <s s> itself."""
+    return step_with(lambda step: dataclasses.replace(step, images=factor**0.5 * step.images))
 
 
 def kernel_network(**changes):
@@ -128,26 +127,9 @@ def tangent_network(**changes):
     )  # fmt: skip
 
 
-def vertex_ratio(factor):
-    """C_W^2 in front of the whole vertex recursion."""
-    original = _vertex._next_vertex
-    return mock.patch.object(
-        _vertex, "_next_vertex",
-        lambda c_w, *rest: original(c_w * np.sqrt(factor), *rest),
-    )  # fmt: skip
-
-
-def correction_weight(factor):
-    original = _vertex._next_correction
-    return mock.patch.object(
-        _vertex, "_next_correction", lambda c_w, *rest: original(c_w * factor, *rest)
-    )
-
-
 def alterations(small, large):
     """(recursion, coefficient, relative size, patch): one coefficient each."""
     f, g = 1 + small, 1 + large
-    step = _vertex._Step
     off = ((2, 0), (0, 2))
     return [
         ("kernel", "C_b", small, kernel_network(bias_var=f)),
@@ -155,21 +137,24 @@ def alterations(small, large):
         ("ntk", "lambda_b", small, tangent_network(bias_lr=f)),
         ("ntk", "lambda_W of <s s>", small, tangent_network(weight_lr=f)),
         ("ntk", "C_W of Theta <s' s'>", small, tangent_network(weight_var=f)),
-        ("four_point", "C_W^2 of everything", small, vertex_ratio(f)),
-        ("four_point", "1 of <s s s s>", small, source(f, 1)),
-        ("four_point", "1 of <s s><s s>", small, source(1, f)),
-        ("four_point", "r of M M V", small, scaled(step.through_pairs, f)),
+        ("four_point", "C_W^2 of everything", small, whole("four_point", f)),
+        ("four_point", "1 of <s s s s>", small, four_images(f)),
+        ("four_point", "1 of <s s><s s>", small, two_images(f)),
+        ("four_point", "r of M M V", small,
+         carried("four_point", "four_point", f)),
         ("four_point", "1/2 of <(s_a^2)''> in M", small, step_entry(f, single=2)),
         ("four_point", "1/2 of <s''_a s_b> in M", small, step_entry(f, pair=off)),
         ("four_point", "1/2 of <s'_a s'_b> in M", small, step_entry(f, pair=((1, 1),))),
-        ("kernel_correction", "C_W of everything", large, correction_weight(g)),
-        ("kernel_correction", "1 of M G", large, scaled(step.through_kernel, g)),
-        ("kernel_correction", "1/8 of <D^4> V", large, scaled(step.fourth, g)),
-        ("kernel_correction", "1 of <(s_a^2)''''>", large, in_correction_only(factor=g, single=4)),
+        ("kernel_correction", "C_W of everything", large, whole("kernel_correction", g)),
+        ("kernel_correction", "1 of M G", large,
+         carried("kernel_correction", "kernel_correction", g)),
+        ("kernel_correction", "1/8 of <D^4> V", large,
+         carried("kernel_correction", "four_point", g)),
+        ("kernel_correction", "1 of <(s_a^2)''''>", large, step_entry(g, single=4)),
         ("kernel_correction", "6 of <s''_a s''_b>", large,
-         in_correction_only(factor=g, pair=((2, 2),))),
+         step_entry(g, pair=((2, 2),))),
         ("kernel_correction", "4 of <s'''_a s'_b>", large,
-         in_correction_only(factor=g, pair=((3, 1), (1, 3)))),
+         step_entry(g, pair=((3, 1), (1, 3)))),
     ]  # fmt: skip
 
 
