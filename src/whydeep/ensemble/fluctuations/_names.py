@@ -49,11 +49,12 @@ def missing_tensors(activation: ScalarFunction) -> dict[str, str]:
     out = {}
     for name in DIFFERENTIALS:
         order = derivatives_needed((name,))
-        if np.abs(activation.jumps(order - 1)[:, -1:]).max(initial=0) > 1e-12:
+        jumps = np.abs(activation.jumps(order - 1)[:, 1:]).max(axis=0, initial=0) > 1e-12
+        if jumps.any():
+            first = 1 + int(np.argmax(jumps))
             out[name] = (
-                f"its derivative number {order - 1} jumps, so derivative number {order} of "
-                f"{activation.name} holds delta functions, which the derivatives of drawn "
-                "networks miss"
+                f"derivative number {first} of {activation.name} jumps, so derivative number "
+                f"{first + 1} holds delta functions, which the derivatives of drawn networks miss"
             )
     return out
 
