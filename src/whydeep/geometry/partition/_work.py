@@ -19,7 +19,7 @@ from whydeep.geometry.partition._scan import MOST, column_maxima, interpolate, s
 from whydeep.geometry.partition._split import split
 from whydeep.geometry.partition._split_largest import scan_largest, split_largest
 from whydeep.geometry.partition._threads import one_blas_thread
-from whydeep.geometry.pieces import Matrix, Maximum, PiecewiseLinear, Select, Threshold
+from whydeep.geometry.pieces import Kink, Matrix, Maximum, PiecewiseLinear, Select, Threshold
 
 __all__ = ["Slice", "run"]
 
@@ -155,21 +155,29 @@ def _step(plane: Slice, cells: Cells) -> list[Cells]:
         values, cells.offsets, cells.corners, cells.labels, patterns, lists,
         listed, floor, first_word, cells.layer,
     )  # fmt: skip
+    more = bool((counts > most).any())
+    after = _after(cells, kink, result, keep=more or cells.layer + 1 < plane.layers)
+    if more:
+        return after.parts(_equal(len(after), columns))
+    return _done(plane, after)
+
+
+def _after(cells: Cells, kink: Kink, result: tuple[Any, ...], *, keep: bool) -> Cells:
+    """The cells that splitting made, with the state at new vertices if it is kept."""
     offsets, corners, labels, patterns, _, first, second, part, units = result
     positions = interpolate(cells.positions, first, second, part)
-    state = interpolate(cells.state, first, second, part)
     old = len(cells.positions)
-    if isinstance(kink, Threshold) and kink.plain:
+    state = np.empty((len(positions), 0))
+    if keep or isinstance(kink, Select):
+        state = interpolate(cells.state, first, second, part)
+    if keep and isinstance(kink, Threshold) and kink.plain:
         state[old + np.arange(len(units)), units] = 0.0
     if isinstance(kink, Select):
         kink.check(state[old:], units)
-    after = dataclasses.replace(
+    return dataclasses.replace(
         cells, positions=positions, state=state, offsets=offsets, corners=corners,
         labels=labels, patterns=patterns,
     )  # fmt: skip
-    if (counts > most).any():
-        return after.parts(_equal(len(after), columns))
-    return _done(plane, after)
 
 
 def _done(plane: Slice, cells: Cells) -> list[Cells]:
