@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from whydeep.network import resize as resize
     from whydeep.network import resnet as resnet
     from whydeep.network import transformer as transformer
+    from whydeep.report import write_partition as write_partition
     from whydeep.report import write_report as write_report
     from whydeep.theory.bayes import Evidence as Evidence
     from whydeep.theory.bayes import Posterior as Posterior
@@ -224,6 +225,7 @@ _HOMES = {
     "taylor_expand": "whydeep.ensemble.tangent",
     "train": "whydeep.ensemble.training",
     "transformer": "whydeep.network",
+    "write_partition": "whydeep.report",
     "write_report": "whydeep.report",
 }
 _ROOMS = ("activations", "data", "errors", "geometry")
@@ -333,6 +335,7 @@ __all__ = [
     "taylor_expand",
     "train",
     "transformer",
+    "write_partition",
     "write_report",
 ]
 
