@@ -1,5 +1,6 @@
 """Exact statements about one given network or cloud of points: affine pieces, hulls, dimension."""
 
+from whydeep.geometry import counts as counts
 from whydeep.geometry._orthogonality import orthogonality_penalty as orthogonality_penalty
 from whydeep.geometry._spline import Spline as Spline
 from whydeep.geometry._spline import code_distance as code_distance
