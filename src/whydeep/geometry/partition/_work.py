@@ -18,8 +18,8 @@ from whydeep.geometry.partition._cells import Cells, window_cell, window_corners
 from whydeep.geometry.partition._scan import MOST, column_maxima, interpolate, scan
 from whydeep.geometry.partition._split import split
 from whydeep.geometry.partition._split_largest import scan_largest, split_largest
-from whydeep.geometry.partition._threads import one_blas_thread
 from whydeep.geometry.pieces import Kink, Matrix, Maximum, PiecewiseLinear, Select, Threshold
+from whydeep.threads import one_blas_thread
 
 __all__ = ["Slice", "run"]
 

@@ -7,16 +7,13 @@ threads are enough.
 
 from __future__ import annotations
 
-import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-from threadpoolctl import ThreadpoolController
+from whydeep.threads import one_blas_thread
 
-__all__ = ["Block", "one_blas_thread", "run_blocks"]
+__all__ = ["Block", "run_blocks"]
 
 Block = tuple[int, int, int, int]
 """First row, row after the last, first column, column after the last."""
@@ -72,25 +69,3 @@ def run_blocks(
                     other.result()
             finally:
                 stop.set()
-
-
-_TURN = threading.RLock()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[int]:
-    """BLAS, in the whole process, runs on one thread; gives how many it was allowed before.
-
-    Calls from several threads take turns: each uses all the processors, and only the thread that
-    set a limit may take it back.
-    """
-    with _TURN:
-        blas = _controller().select(user_api="blas")
-        allowed = [library["num_threads"] for library in blas.info()]
-        with blas.limit(limits=1):
-            yield max(allowed, default=os.cpu_count() or 1)
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # finding the libraries takes milliseconds, limiting them none

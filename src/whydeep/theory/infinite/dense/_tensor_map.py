@@ -17,11 +17,12 @@ from numba import njit
 
 from whydeep.progress import phase
 from whydeep.theory.infinite._error import Error
-from whydeep.theory.infinite._threads import Block, one_blas_thread
+from whydeep.theory.infinite._threads import Block
 from whydeep.theory.infinite.dense._cosines import PRODUCT_ERROR, Rows
 from whydeep.theory.infinite.dense._row_output import bounded, mirrored, scaled
 from whydeep.theory.infinite.dense._stack import DenseStack
 from whydeep.theory.infinite.dense._tensor_table import SEGMENTS, TensorTable, tensor_table
+from whydeep.threads import one_blas_thread
 
 __all__ = ["TensorPlan", "tensor_plan"]
 

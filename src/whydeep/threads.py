@@ -1,4 +1,4 @@
-"""BLAS on one thread while threads of our own run."""
+"""BLAS on one thread while threads of our own run: one limit and one lock for the process."""
 
 from __future__ import annotations
 
