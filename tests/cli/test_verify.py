@@ -251,10 +251,10 @@ def test_with_json_a_refusal_is_a_document_too(run):
 
 
 def test_by_default_four_inputs_or_all_where_there_are_fewer(files):
-    assert command._inputs("digits", None, scale=True).shape == (4, 64)
+    assert command._inputs("digits", None, 4, scale=True).shape == (4, 64)
     one = str(files / "one.csv")
-    np.testing.assert_allclose(command._inputs(one, None, scale=False), [[1, 2]])
-    np.testing.assert_allclose((command._inputs(one, None, scale=True) ** 2).mean(), 1)
+    np.testing.assert_allclose(command._inputs(one, None, 4, scale=False), [[1, 2]])
+    np.testing.assert_allclose((command._inputs(one, None, 4, scale=True) ** 2).mean(), 1)
 
 
 def test_defaults_are_those_of_the_library():
