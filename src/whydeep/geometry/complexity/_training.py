@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,16 @@ import numpy as np
 from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.complexity._local import local_complexity
+from whydeep.geometry.complexity._loop import (
+    Trainer,
+    check_classes,
+    drawn_start,
+    mean_loss,
+    record_steps,
+    share_right,
+)
 from whydeep.geometry.complexity._result import LocalComplexity
-from whydeep.geometry.pieces import PiecewiseLinear, from_layers
+from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
 
@@ -132,8 +139,8 @@ def complexity_during_training(
         (1.0, 200)
     """
     rows, other = check_inputs(x), check_inputs(x_test, name="x_test")
-    classes = _classes(y, len(rows), "y")
-    other_classes = _classes(y_test, len(other), "y_test")
+    classes = check_classes(y, len(rows), "y")
+    other_classes = check_classes(y_test, len(other), "y_test")
     if other.shape[1] != rows.shape[1]:
         raise InputError("Training and test inputs differ in shape.",
                          received=f"{rows.shape}, {other.shape}")  # fmt: skip
@@ -142,18 +149,12 @@ def complexity_during_training(
         raise InputError("There is one class only.", needed="two or more")
     sizes = (rows.shape[1], *(check_whole("widths", n) for n in widths), outputs)
     last = check_whole("steps", steps)
-    at = _records(record, last)
+    at = record_steps(record, last)
     scale = check_number("init_scale", init_scale, positive=True)
-    rate = check_number("learning_rate", learning_rate, positive=True)
-    decay = check_number("weight_decay", weight_decay)
-    seed = check_whole("seed", seed, least=0)
+    trainer = Trainer(learning_rate, weight_decay, batch, seed)
     count = check_whole("points", points)
-    size = None if batch is None else check_whole("batch", batch)
     rng = np.random.default_rng(seed)
-    start = [
-        (np.float32(scale * np.sqrt(2 / n) * rng.normal(size=(m, n))), np.zeros(m, np.float32))
-        for n, m in itertools.pairwise(sizes)
-    ]
+    start = drawn_start(sizes, scale, 0.0, rng)
     low, high = rows.min(axis=0), rows.max(axis=0)
     watched = {
         "training": rows[:count],
@@ -162,12 +163,15 @@ def complexity_during_training(
     }
     seen: list[tuple[float, float, float]] = []
     kinds: dict[str, list[LocalComplexity]] = {name: [] for name in watched}
-    network = _network(start)
+    networks: list[PiecewiseLinear] = []  # the newest alone
     with progress_bar("training", len(at)) as advance:
-        for params in _trained(start, rows, classes, at, rate, decay, size, seed):
-            network = _network(params)
+        for network in trainer.networks(start, rows, classes, at):
+            networks[:] = [network]
             own, tested = network(rows), network(other)
-            seen.append((_loss(own, classes), _right(own, classes), _right(tested, other_classes)))
+            seen.append(
+                (mean_loss(own, classes), share_right(own, classes),
+                 share_right(tested, other_classes))
+            )  # fmt: skip
             for name, where in watched.items():
                 found = local_complexity(
                     network, where, radius, method=method, directions=directions, seed=seed
@@ -177,79 +181,5 @@ def complexity_during_training(
     table = np.array(seen)
     return ComplexityHistory(
         np.array(at), table[:, 0], table[:, 1], table[:, 2],
-        {name: tuple(found) for name, found in kinds.items()}, network, seed,
+        {name: tuple(found) for name, found in kinds.items()}, networks[-1], seed,
     )  # fmt: skip
-
-
-def _trained(
-    params: Any, rows: np.ndarray, classes: np.ndarray, at: list[int], rate: float, decay: float,
-    size: int | None, seed: int,
-) -> Iterator[Any]:  # fmt: skip
-    """The parameters at the steps `at`, by AdamW on the mean cross-entropy."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    inputs, targets = jnp.asarray(rows, jnp.float32), jnp.asarray(classes, jnp.int32)
-    optimiser = optax.adamw(rate, weight_decay=decay)
-
-    def loss(params: Any, x: Any, y: Any) -> Any:
-        for w, b in params[:-1]:
-            x = jax.nn.relu(x @ w.T + b)
-        logits = x @ params[-1][0].T + params[-1][1]
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
-
-    def step(number: Any, carry: Any) -> Any:
-        params, state = carry
-        own = (inputs, targets)
-        if size is not None:
-            key = jax.random.fold_in(jax.random.key(seed), number)
-            chosen = jax.random.randint(key, (size,), 0, len(rows))
-            own = (inputs[chosen], targets[chosen])
-        updates, state = optimiser.update(jax.grad(loss)(params, *own), state, params)
-        return optax.apply_updates(params, updates), state
-
-    @jax.jit
-    def run(carry: Any, first: Any, last: Any) -> Any:
-        return jax.lax.fori_loop(first, last, step, carry)
-
-    carry, before = (params, optimiser.init(params)), 0
-    for number in at:
-        carry = run(carry, before, number)
-        before = number
-        yield carry[0]
-
-
-def _network(params: Any) -> PiecewiseLinear:
-    return from_layers([np.asarray(w) for w, _ in params], [np.asarray(b) for _, b in params])
-
-
-def _loss(logits: np.ndarray, classes: np.ndarray) -> float:
-    top = logits.max(axis=1)
-    total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-    return float(np.mean(total - logits[np.arange(len(classes)), classes]))
-
-
-def _right(logits: np.ndarray, classes: np.ndarray) -> float:
-    return float(np.mean(logits.argmax(axis=1) == classes))
-
-
-def _classes(y: Any, rows: int, name: str) -> np.ndarray:
-    labels = np.asarray(y)
-    if labels.shape != (rows,) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise InputError(
-            f"{name} holds no classes.", received=f"dtype {labels.dtype}, shape {labels.shape}",
-            needed=f"whole numbers 0, 1, ..., shape ({rows},)",
-        )  # fmt: skip
-    return labels.astype(np.int64)
-
-
-def _records(record: Sequence[int] | None, last: int) -> list[int]:
-    if record is None:
-        even = np.unique(np.round(np.geomspace(1, last, 16)).astype(int))
-        return [0, *even.tolist()]
-    at = [check_whole("record", int(n), least=0) for n in record]
-    if not at or sorted(set(at)) != at or at[-1] > last:
-        raise InputError("The recorded steps are not in order.", received=f"record={record!r}",
-                         needed=f"rising numbers up to steps={last}")  # fmt: skip
-    return at
