@@ -1,4 +1,4 @@
-"""How often drawn units change sign along a segment: Rice's and Crofton's formulas.
+"""How often drawn units change sign along a segment, given the layers before; a scale for cells.
 
 A unit ``z(t) = w . h(t) + b`` with normal w and b is a Gaussian process along the segment, given
 what the layers before make of it. Its zeros are where the vector (h, 1), scaled by the standard
@@ -12,65 +12,13 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.integrate import quad
 
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.geometry.segment import breakpoints
 from whydeep.network import check_number, check_whole
 
-__all__ = ["conditional_crossings", "expected_regions", "wide_crossings"]
-
-
-def wide_crossings(start: Any, end: Any, depth: int, bias_var: float = 0.0) -> np.ndarray:
-    """Expected breakpoints a neuron on a segment, layer by layer, in infinitely wide relu networks.
-
-    ``(1/pi) int_0^1 sqrt(v/q_l - (q'/(2 q_l))^2) dt`` with ``q_l = (2/d) |x|^2 + l bias_var``, q'
-    its derivative along the segment and ``v = (2/d) |end - start|^2``. Without biases that is the
-    angle between the two inputs over pi, in every layer. For weight_var 2, where relu keeps q - l
-    bias_var and v from layer to layer.
-
-    Args:
-        start: one input, (d,).
-        end: another.
-        depth: how many layers.
-        bias_var: of every layer.
-
-    Returns:
-        (depth,): layers 1 to depth.
-
-    Raises:
-        InputError: inputs of different shapes, a bad depth or variance.
-
-    Accuracy: of the quadrature, 1e-8; the infinite-width limit itself.
-
-    Source: Rice 1944; Cho and Saul 2009 for the kernel; Crofton's formula without biases.
-
-    Example:
-        >>> wide_crossings(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 2)
-        array([0.5, 0.5])
-    """
-    p, q = (np.asarray(x, np.float64).ravel() for x in (start, end))
-    check_whole("depth", depth)
-    check_number("bias_var", bias_var)
-    if p.shape != q.shape or not (p != q).any():
-        raise InputError("A segment is between two different inputs of one shape.",
-                         received=f"{p.shape} and {q.shape}")  # fmt: skip
-    scale = 2.0 / len(p)
-    v = scale * float((q - p) @ (q - p))
-    a, b, c = float(p @ p), 2 * float(p @ (q - p)), float((q - p) @ (q - p))
-
-    def rate(t: float, layer: int) -> float:
-        variance = scale * (a + b * t + c * t * t) + layer * bias_var
-        slope = scale * (b + 2 * c * t)
-        return math.sqrt(max(v / variance - (slope / (2 * variance)) ** 2, 0.0))
-
-    closest = min(max(-b / (2 * c), 0.0), 1.0)
-    found = [
-        quad(rate, 0.0, 1.0, args=(layer,), points=[closest], epsabs=1e-10, limit=200)[0]
-        for layer in range(1, depth + 1)
-    ]
-    return np.array(found) / math.pi
+__all__ = ["conditional_crossings", "expected_regions"]
 
 
 def conditional_crossings(
