@@ -57,10 +57,11 @@ def compare(
 
     Example:
         >>> import numpy as np
-        >>> from whydeep import ensemble, network, theory
+        >>> from whydeep import ensemble, network
+        >>> from whydeep.theory.finite import predict
         >>> net = network.mlp(2, 32, "tanh")
         >>> x = np.array([[1.0, 1.0], [1.0, -0.5]])
-        >>> compare(theory.predict(net, x), ensemble.measure(net, x, draws=20_000)).verdict
+        >>> compare(predict(net, x), ensemble.measure(net, x, draws=20_000)).verdict
         'agrees'
     """
     check_level(alpha, resolution)

@@ -147,7 +147,7 @@ def run(name: str, *, seed: int = 0, effort: float = 1.0) -> Result:
     Source: ``EXPERIMENTS[name].source``.
 
     Example:
-        >>> run("ntk-depth", effort=0.125).verdict
+        >>> run("ntk-depth", effort=0.5).verdict
         'agrees'
     """
     about = find_experiment(name)
