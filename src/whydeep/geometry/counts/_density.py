@@ -31,13 +31,14 @@ class BoundaryDensity:
 
     Args:
         draws: (networks, layers): each network's own density of sign changes; its mean estimates.
-        bends: (networks, layers): the same of those that the output feels, because some unit of
-            every later layer is active there.
+        felt: (layers,): the share of those that the output feels, because some unit of every later
+            layer is active there: ``prod (1 - 2^-n)`` over the later widths, exactly, as every unit
+            is off with probability 1/2 whatever the layers below do.
         size: the length of the segment or the area of the window.
     """
 
     draws: np.ndarray
-    bends: np.ndarray
+    felt: np.ndarray
     size: float
 
     def __repr__(self) -> str:
@@ -66,12 +67,12 @@ class BoundaryDensity:
     @property
     def bending(self) -> float:
         """The density of places where the function itself bends."""
-        return float(self.bends.mean(axis=0).sum())
+        return float(self.by_layer @ self.felt)
 
     @property
     def bending_stderr(self) -> float:
         """Its standard error."""
-        return float(self.bends.sum(axis=1).std(ddof=1) / np.sqrt(len(self.bends)))
+        return float((self.draws @ self.felt).std(ddof=1) / np.sqrt(len(self.draws)))
 
     @property
     def expected(self) -> float:
@@ -117,7 +118,7 @@ def segment_density(
         InputError: inputs of different shapes, bad sizes or variances.
 
     Accuracy: unbiased at every width; the standard error over networks is in the result.
-    Cost: networks times points times the products of three successive widths, for the bends.
+    Cost: networks times points times the number of weights.
 
     Source: Hanin and Rolnick 2019 (ICML): the mean volume of the boundary in any dimension; Kac
     1943 and Rice 1944.
@@ -211,7 +212,6 @@ def _density(
     rng = np.random.default_rng(check_whole("seed", seed, least=0))
     low, high = np.array(sides[::2]), np.array(sides[1::2])
     draws = np.empty((networks, len(widths)))
-    bends = np.empty((networks, len(widths)))
     with progress_bar("drawing networks", networks) as advance:
         for number in range(networks):
             weights = [
@@ -220,43 +220,25 @@ def _density(
             ]
             biases = [np.sqrt(bias_var) * rng.normal(size=m) for m in sizes[1:]]
             x = origin + rng.uniform(low, high, size=(points, len(low))) @ ways
-            found = _rates(weights, biases, x, ways, bias_var)
-            draws[number], bends[number] = found
+            draws[number] = _rates(weights, biases, x, ways, bias_var)
             advance()
-    return BoundaryDensity(draws, bends, float(np.prod(high - low)))
+    alive = 1 - 0.5 ** np.array([*sizes[2:], np.inf])  # of the layers above each one
+    felt = np.cumprod(alive[::-1])[::-1]
+    return BoundaryDensity(draws, felt, float(np.prod(high - low)))
 
 
 def _rates(
     weights: list[np.ndarray], biases: list[np.ndarray], x: np.ndarray, ways: np.ndarray,
     bias_var: float,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Of one network, the mean rate over points of each layer: of sign changes, of bends."""
+) -> np.ndarray:  # fmt: skip
+    """Of one network, each layer's rate of sign changes: mean over points, sum over neurons."""
     h, slopes = x, np.tile(ways, (len(x), 1, 1))  # (points, ways, inputs)
-    changes, bends = [], []
-    for layer, (w, b) in enumerate(zip(weights, biases, strict=True)):
+    found = []
+    for w, b in zip(weights, biases, strict=True):
         sums, gradient = h @ w.T, slopes @ w.T
         at_zero = np.exp(-(sums**2) / (2 * bias_var)) / np.sqrt(2 * np.pi * bias_var)
         rates = np.linalg.norm(gradient, axis=1) * at_zero
+        found.append(rates.sum(axis=1).mean())
         z = sums + b
-        h, active = np.maximum(z, 0.0), z > 0
-        felt = _felt(h, weights[layer + 1 :], biases[layer + 1 :])
-        changes.append(rates.sum(axis=1).mean())
-        bends.append((rates * felt).sum(axis=1).mean())
-        slopes = gradient * active[:, None]
-    return np.array(changes), np.array(bends)
-
-
-def _felt(h: np.ndarray, weights: list[np.ndarray], biases: list[np.ndarray]) -> np.ndarray:
-    """Whether some unit of each later layer is active, for every unit of this one that is at zero.
-
-    (points, units). Its bias is what makes the unit zero, so that the layers above are evaluated
-    with a zero in its place.
-    """
-    good = np.ones(h.shape, bool)
-    if not weights:
-        return good
-    without = h[:, None] * (1 - np.eye(h.shape[1]))
-    for w, b in zip(weights, biases, strict=True):
-        without = np.maximum(without @ w.T + b, 0.0)
-        good &= without.any(axis=-1)
-    return good
+        h, slopes = np.maximum(z, 0.0), gradient * (z > 0)[:, None]
+    return np.array(found)
