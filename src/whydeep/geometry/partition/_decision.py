@@ -57,6 +57,8 @@ def with_decision(f: PiecewiseLinear) -> PiecewiseLinear:
             "Classes are along one dimension of the outputs.",
             received=f"outputs of shape {f.outputs}",
             needed="(classes,), or one number whose sign decides",
+            cause="the example had a batch dimension" if f.outputs[:1] == (1,) else "",
+            suggestion="piecewise_linear(module, x[0]): the example is one input",
         )
     if count == 1:
         kink = named_kink("relu", 1)
