@@ -21,16 +21,21 @@ where the deltas are between the neurons, and every number stands for a neuron a
 
 from __future__ import annotations
 
+import abc
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from whydeep.errors import InputError
+
 __all__ = [
     "BASIC",
     "OBSERVABLES",
+    "ByName",
     "Observable",
     "component_indices",
     "expand",
@@ -228,3 +233,32 @@ def expand(
 def reduce(name: str, full: np.ndarray) -> np.ndarray:
     """The independent components (layers, components) of a full array; inverse of `expand`."""
     return full[:, *component_indices(name, full.shape[1]).T]
+
+
+class ByName(Mapping[str, xr.DataArray]):
+    """A mapping by the names of observables: names cost nothing, arrays are made when asked for."""
+
+    @property
+    @abc.abstractmethod
+    def _held(self) -> Mapping[str, Any]:
+        """What the arrays are made of, by name."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held
+
+    def _found(self, name: str, otherwise: str, suggestion: str = "") -> Any:
+        """What is held under the name; `otherwise` is the sentence of the error."""
+        if name not in self._held:
+            raise InputError(
+                otherwise,
+                received=repr(name),
+                needed="one of " + ", ".join(self._held),
+                suggestion=suggestion,
+            )
+        return self._held[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import xarray as xr
 
 from whydeep.errors import InputError
 from whydeep.network import Network
-from whydeep.observables import OBSERVABLES, expand
+from whydeep.observables import OBSERVABLES, ByName, expand
 
 __all__ = ["Density", "Measurement"]
 
@@ -34,7 +34,7 @@ class Density:
 
 
 @dataclass(frozen=True)
-class Measurement(Mapping[str, xr.DataArray]):
+class Measurement(ByName):
     """What an ensemble of networks shows: a mapping from observable to labelled mean.
 
     ``measured[name]`` is at the network's own width, ``measured.stderr[name]`` beside it,
@@ -68,14 +68,9 @@ class Measurement(Mapping[str, xr.DataArray]):
     def __getitem__(self, name: str) -> xr.DataArray:
         return self._expand(name, self._batches(name)[0].mean(axis=0))
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.batches
+    @property
+    def _held(self) -> Mapping[str, np.ndarray]:
+        return self.batches
 
     def __repr__(self) -> str:
         head = (
@@ -129,14 +124,8 @@ class Measurement(Mapping[str, xr.DataArray]):
         return np.atleast_2d(np.cov(batches, rowvar=False)) / len(batches)
 
     def _batches(self, name: str) -> np.ndarray:
-        if name not in self.batches:
-            raise InputError(
-                "This measurement does not hold that observable.",
-                received=repr(name),
-                needed="one of " + ", ".join(self.batches),
-                suggestion=f"measure(..., observables=[{name!r}])" if name in OBSERVABLES else "",
-            )
-        return self.batches[name]
+        again = f"measure(..., observables=[{name!r}])" if name in OBSERVABLES else ""
+        return self._found(name, "This measurement does not hold that observable.", again)
 
     def _expand(self, name: str, components: np.ndarray) -> xr.DataArray:
         return expand(name, components, len(self.inputs), self.layers[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import xarray as xr
 
 from whydeep.errors import InputError
 from whydeep.network import Network
+from whydeep.observables import ByName
 
 __all__ = ["OBSERVABLES", "Recorded", "Training"]
 
@@ -66,7 +67,7 @@ sqrt(rate) are the parameters in which the tangent kernel has rate 1."""
 
 
 @dataclass(frozen=True)
-class Training(Mapping[str, xr.DataArray]):
+class Training(ByName):
     """An ensemble of networks while it is trained: from observable to mean over networks.
 
     ``trained[name]`` is the mean over networks at every recorded step, ``trained.stderr[name]``
@@ -111,14 +112,9 @@ class Training(Mapping[str, xr.DataArray]):
         with np.errstate(invalid="ignore", over="ignore"):
             return self._labelled(name, self._values(name).mean(axis=0))
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.samples
+    @property
+    def _held(self) -> Mapping[str, np.ndarray]:
+        return self.samples
 
     def __repr__(self) -> str:
         rate = "" if self.step is None else f" of step {self.step:.4g}"
@@ -221,14 +217,9 @@ class Training(Mapping[str, xr.DataArray]):
         return mean, error
 
     def _values(self, name: str, dtype: np.dtype | None = None) -> np.ndarray:
-        if name not in self.samples:
-            raise InputError(
-                "This training did not record that observable.",
-                received=repr(name),
-                needed="one of " + ", ".join(self.samples),
-                suggestion=f"train(..., observables=[{name!r}])" if name in OBSERVABLES else "",
-            )
-        return self.samples[name].astype(np.float64 if dtype is None else dtype)
+        again = f"train(..., observables=[{name!r}])" if name in OBSERVABLES else ""
+        values = self._found(name, "This training did not record that observable.", again)
+        return values.astype(np.float64 if dtype is None else dtype)
 
     def _labelled(
         self, name: str, array: np.ndarray, lead: tuple[str, ...] = ("step",)
@@ -253,7 +244,7 @@ class Training(Mapping[str, xr.DataArray]):
         return coords
 
 
-class _Errors(Mapping[str, xr.DataArray]):
+class _Errors(ByName):
     """Standard errors, each computed when it is asked for."""
 
     def __init__(self, training: Training) -> None:
@@ -267,8 +258,6 @@ class _Errors(Mapping[str, xr.DataArray]):
             error = np.sqrt(square / (count * (count - 1) if count > 1 else np.nan))
         return self.training._labelled(name, error)  # noqa: SLF001
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.training)
-
-    def __len__(self) -> int:
-        return len(self.training)
+    @property
+    def _held(self) -> Mapping[str, np.ndarray]:
+        return self.training.samples

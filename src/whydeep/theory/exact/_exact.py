@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from scipy.special import gammaln
 from whydeep.data import check_inputs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_whole
-from whydeep.observables import OBSERVABLES, expand, reduce
+from whydeep.observables import OBSERVABLES, ByName, expand, reduce
 from whydeep.theory.exact._factors import LogVariance, factor_moments, log_factor
 from whydeep.theory.exact._pairs import Pairs, pair_moments
 
@@ -25,7 +25,7 @@ _SOURCE = "Roberts, Yaida and Hanin 2022, Chapter 3 (linear); Hanin and Nica 202
 
 
 @dataclass(frozen=True)
-class ExactMoments(Mapping[str, xr.DataArray]):
+class ExactMoments(ByName):
     """Moments of a network of finite width: a mapping from observable to labelled array.
 
     ``kernel``, ``ntk``, ``four_point``, ``ntk_A``, ``ntk_B``, ``ntk_D`` and ``ntk_F`` have the
@@ -54,22 +54,11 @@ class ExactMoments(Mapping[str, xr.DataArray]):
     source: str = _SOURCE
 
     def __getitem__(self, name: str) -> xr.DataArray:
-        if name not in self.arrays:
-            raise InputError(
-                "There is no exact result of that name.",
-                received=repr(name),
-                needed="one of " + ", ".join(self.arrays),
-            )
-        return self.arrays[name]
+        return self._found(name, "There is no exact result of that name.")
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.arrays
+    @property
+    def _held(self) -> Mapping[str, xr.DataArray]:
+        return self.arrays
 
     def __repr__(self) -> str:
         worst = float(self.vertex_ratio[-1].max())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,13 +10,13 @@ import xarray as xr
 
 from whydeep.errors import InputError
 from whydeep.network import Network
-from whydeep.observables import OBSERVABLES
+from whydeep.observables import OBSERVABLES, ByName
 
 __all__ = ["Prediction"]
 
 
 @dataclass(frozen=True)
-class Prediction(Mapping[str, xr.DataArray]):
+class Prediction(ByName):
     """What theory says of a network on given inputs: a mapping from observable to labelled array.
 
     Args:
@@ -50,23 +50,15 @@ class Prediction(Mapping[str, xr.DataArray]):
                 cause=self.missing[name],
                 suggestion="one of " + ", ".join(self.arrays),
             )
-        if name not in self.arrays:
-            raise InputError(
-                "This prediction does not hold that observable.",
-                received=repr(name),
-                needed="one of " + ", ".join(self.arrays),
-                suggestion="predict(network, inputs, order=1) for the first corrections in 1/width",
-            )
-        return self.arrays[name]
+        return self._found(
+            name,
+            "This prediction does not hold that observable.",
+            "predict(network, inputs, order=1) for the first corrections in 1/width",
+        )
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.arrays
+    @property
+    def _held(self) -> Mapping[str, xr.DataArray]:
+        return self.arrays
 
     def __repr__(self) -> str:
         lines = [f"<prediction for {self.network} on {len(self.inputs)} inputs>"]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from whydeep.errors import InputError
 from whydeep.network import Network
+from whydeep.observables import ByName
 from whydeep.theory.training._stable_step import StableStep
 
 __all__ = ["TrainingPrediction"]
 
 
 @dataclass(frozen=True)
-class TrainingPrediction(Mapping[str, xr.DataArray]):
+class TrainingPrediction(ByName):
     """Outputs of a network while it trains, over initialisations: a mapping from name to array.
 
     ``train_mean`` and ``test_mean`` are ``(time, input, output)``. Under a squared loss outputs are
@@ -50,23 +50,12 @@ class TrainingPrediction(Mapping[str, xr.DataArray]):
     source: str
 
     def __getitem__(self, name: str) -> xr.DataArray:
-        if name not in self.arrays:
-            raise InputError(
-                "This prediction does not hold that observable.",
-                received=repr(name),
-                needed="one of " + ", ".join(self.arrays),
-                suggestion="x_test, or covariance='full', for more",
-            )
-        return self.arrays[name]
+        otherwise = "This prediction does not hold that observable."
+        return self._found(name, otherwise, "x_test, or covariance='full', for more")
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.arrays
+    @property
+    def _held(self) -> Mapping[str, xr.DataArray]:
+        return self.arrays
 
     def __repr__(self) -> str:
         how = "from drawn initialisations" if self.stderr else "closed form"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from whydeep.data import check_inputs, contradicting_labels
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.memory import available
 from whydeep.network import Network, check_number
+from whydeep.observables import ByName
 from whydeep.progress import phase
 from whydeep.theory.finite import predict
 from whydeep.theory.training._dynamics import Descent, Flow, steps_of
@@ -41,7 +42,7 @@ _TOO_LARGE = 0.5
 
 
 @dataclass(frozen=True)
-class FiniteTrainingPrediction(Mapping[str, xr.DataArray]):
+class FiniteTrainingPrediction(ByName):
     """Outputs of a network of finite width while it trains, over initialisations.
 
     A mapping from name to array. ``train_mean`` and ``test_mean`` are ``(time, input, output)``,
@@ -68,23 +69,12 @@ class FiniteTrainingPrediction(Mapping[str, xr.DataArray]):
     source: str
 
     def __getitem__(self, name: str) -> xr.DataArray:
-        if name not in self.arrays:
-            raise InputError(
-                "This prediction does not hold that observable.",
-                received=repr(name),
-                needed="one of " + ", ".join(self.arrays),
-                suggestion="x_test for more",
-            )
-        return self.arrays[name]
+        otherwise = "This prediction does not hold that observable."
+        return self._found(name, otherwise, "x_test for more")
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.arrays
+    @property
+    def _held(self) -> Mapping[str, xr.DataArray]:
+        return self.arrays
 
     def __repr__(self) -> str:
         lines = [f"<prediction of training at finite width: {self.network}>"]
