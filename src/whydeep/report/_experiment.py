@@ -20,15 +20,8 @@ from whydeep.report._figure import (
     line,
     points,
 )
-from whydeep.report._page import (
-    as_json,
-    asset,
-    broken_command,
-    fill,
-    provenance_list,
-    publish,
-    section,
-)
+from whydeep.report._page import publish
+from whydeep.report._verdict_page import VerdictPage
 from whydeep.report._words import HEADLINES, MARKS, STATES
 
 __all__ = ["write_experiment"]
@@ -60,32 +53,27 @@ def write_experiment(path: str | os.PathLike[str], result: Result, *, command: s
         columns=min(len(result.findings.panels), 2),
     )
     agreeing = sum(row.verdict == "agrees" for row in result.rows)
-    text = fill(
-        asset("experiment.html"),
-        {
-            "title": escape(f"{result.title}: {result.verdict}"),
-            "style": asset("report.css"),
-            "state": STATES[result.verdict],
-            "headline": escape(result.title[:1].upper() + result.title[1:]),
-            "claim": escape(result.claim),
-            "verdict": escape(
-                f"{HEADLINES[result.verdict]}: {agreeing} of {len(result.rows)} numbers agree."
-            ),
-            "command": broken_command(command),
-            "command_hidden": "" if command else "hidden",
-            "figures": section(group),
-            "table": _table(result),
-            "source": escape(result.source),
-            "provenance": provenance_list(),
-            "facts": f"<div><dt>seed</dt><dd>{result.seed}</dd></div>"
-            f"<div><dt>time</dt><dd>{result.seconds:.0f} s</dd></div>"
-            f"<div><dt>false-alarm rate</dt><dd>{result.alpha:g}, all numbers together</dd></div>",
-            "data": as_json({group.name: group.as_dict()}),
-            "plotly": asset("plotly-cartesian.min.js"),
-            "script": asset("report.js"),
-        },
+    page = VerdictPage(
+        title=f"{result.title}: {result.verdict}",
+        brand="a published claim, reproduced",
+        state=STATES[result.verdict],
+        headline=result.title[:1].upper() + result.title[1:],
+        reason=result.claim,
+        facts_title=f"{HEADLINES[result.verdict]}: {agreeing} of {len(result.rows)} numbers agree.",
+        facts=f"<div><dt>seed</dt><dd>{result.seed}</dd></div>"
+        f"<div><dt>time</dt><dd>{result.seconds:.0f} s</dd></div>"
+        f"<div><dt>false-alarm rate</dt><dd>{result.alpha:g}, all numbers together</dd></div>",
+        command=command,
+        groups=(group,),
+        table_title="Every number",
+        table_lead="A number agrees if it lies within the allowed distance of its prediction: the "
+        "standard errors that all numbers together may be off, and what theory leaves out.",
+        columns=("claim", "predicted", "measured", "z", "allowed", "verdict"),
+        words=True,
+        table=_table(result),
+        sources=f"<p>{escape(result.source)}</p>",
     )
-    return publish(Path(path), text)
+    return publish(Path(path), page.render())
 
 
 def _plot(panel: Panel) -> Plot:

@@ -12,10 +12,9 @@ from importlib import resources
 from pathlib import Path
 
 from whydeep.errors import InputError
-from whydeep.report._figure import Group, Key
 from whydeep.report._provenance import provenance
 
-__all__ = ["as_json", "asset", "broken_command", "fill", "provenance_list", "publish", "section"]
+__all__ = ["as_json", "asset", "fill", "provenance_list", "publish", "shell"]
 
 
 def publish(path: Path, text: str) -> Path:
@@ -46,43 +45,17 @@ def publish(path: Path, text: str) -> Path:
     return path
 
 
-def section(group: Group) -> str:
-    """Plots with what is chosen between them, as HTML."""
-    plots = "\n".join(
-        f'<figure><figcaption>{html.escape(plot.title)}</figcaption><div class="plot" '
-        f'data-plot="{index}" role="img" aria-label="{html.escape(plot.summary)}"></div></figure>'
-        for index, plot in enumerate(group.plots)
-    )
-    notes = "".join(f"<p class=note>{html.escape(note)}</p>" for note in group.notes)
-    keys = "".join(_key(key) for key in group.keys)
-    return (
-        f'<section class="group" id="{group.name}"><h2>{html.escape(group.title)}</h2>'
-        f'<p class="lead">{html.escape(group.lead)}</p><div class="controls"></div>'
-        f'<ul class="keys">{keys}</ul>'
-        f'<div class="plots columns-{group.columns}">{plots}</div>{notes}</section>'
-    )
+def shell(title: str, style: str, content: str, state: str = "") -> str:
+    """The file around a page's content: nothing in it may be loaded from anywhere.
 
-
-_SWATCHES = {
-    "line": '<path d="M0 6H28"/>',
-    "dash": '<path d="M0 6H28" stroke-dasharray="7 4"/>',
-    "dot": '<path d="M0 6H28" stroke-dasharray="2 3"/>',
-    "point": '<path d="M14 0V12"/><circle cx="14" cy="6" r="3.5" class="solid"/>',
-    "diamond": '<path d="M14 0V12M14 1.5L19 6L14 10.5L9 6Z"/>',
-}
-
-
-def _key(key: Key) -> str:
-    return (
-        f'<li><svg width="28" height="12" aria-hidden="true" class="{key.color}">'
-        f"{_SWATCHES[key.kind]}</svg>{html.escape(key.text)}</li>"
-    )
-
-
-def broken_command(command: str) -> str:
-    """A command line that breaks between its options only."""
-    parts = re.split(r" (?=--)", command)
-    return " ".join(f"<span>{html.escape(part)}</span>" for part in parts)
+    Args:
+        title: text.
+        style: the style sheet.
+        content: of the body, HTML.
+        state: class of the body.
+    """
+    values = {"title": html.escape(title), "style": style, "content": content, "state": state}
+    return fill(asset("shell.html"), values)
 
 
 def provenance_list() -> str:

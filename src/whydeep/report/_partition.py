@@ -12,7 +12,7 @@ import numpy as np
 
 from whydeep.errors import InputError
 from whydeep.geometry import DecisionRegions, Regions
-from whydeep.report._page import as_json, asset, fill, provenance_list, publish
+from whydeep.report._page import as_json, asset, fill, provenance_list, publish, shell
 
 __all__ = ["write_partition"]
 
@@ -80,25 +80,23 @@ def write_partition(
     lead = f"{found.count:,} regions, on each of which the network is affine."
     if classes is not None:
         lead += f" {len(np.unique(classes))} classes."
-    return publish(
-        Path(path),
-        fill(
-            asset("partition.html"),
-            {
-                "title": html.escape(title),
-                "lead": lead,
-                "summary": html.escape(f"{lead} Coloured by {chosen}."),
-                "choices": "".join(
-                    f'<label><input type="radio" name="colour" value="{o}"'
-                    f"{' checked' if o == chosen else ''}> {o}</label>"
-                    for o in options
-                ),
-                "provenance": provenance_list(),
-                "data": as_json(data),
-                "script": asset("partition.js"),
-            },
-        ),
+    content = fill(
+        asset("partition.html"),
+        {
+            "title": html.escape(title),
+            "lead": lead,
+            "summary": html.escape(f"{lead} Coloured by {chosen}."),
+            "choices": "".join(
+                f'<label><input type="radio" name="colour" value="{o}"'
+                f"{' checked' if o == chosen else ''}> {o}</label>"
+                for o in options
+            ),
+            "provenance": provenance_list(),
+            "data": as_json(data),
+            "script": asset("partition.js"),
+        },
     )
+    return publish(Path(path), shell(title, asset("partition.css"), content))
 
 
 def _text(numbers: np.ndarray, kind: Any) -> str:

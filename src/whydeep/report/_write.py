@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,15 +11,8 @@ from whydeep.ensemble import Measurement
 from whydeep.report._density_figure import density_group
 from whydeep.report._kernel_figure import kernel_group
 from whydeep.report._ladder_figure import ladder_group
-from whydeep.report._page import (
-    as_json,
-    asset,
-    broken_command,
-    fill,
-    provenance_list,
-    publish,
-    section,
-)
+from whydeep.report._page import publish
+from whydeep.report._verdict_page import VerdictPage
 from whydeep.report._words import cards, facts, headline, sources, table
 from whydeep.theory.finite import Prediction
 
@@ -101,24 +93,24 @@ def render_report(
         if group is not None
     ]
     state, sentence, reason = headline(comparison)
-    return fill(
-        asset("report.html"),
-        {
-            "title": html.escape(f"{sentence}: {comparison.network.activation.name}"),
-            "style": asset("report.css"),
-            "state": state,
-            "headline": html.escape(sentence),
-            "reason": html.escape(reason),
-            "cards": cards(comparison),
-            "facts": facts(predicted, several, comparison, inputs, seconds),
-            "command": broken_command(command),
-            "command_hidden": "" if command else "hidden",
-            "figures": "\n".join(section(group) for group in groups),
-            "table": table(comparison),
-            "sources": sources(predicted),
-            "provenance": provenance_list(),
-            "data": as_json({group.name: group.as_dict() for group in groups}),
-            "plotly": asset("plotly-cartesian.min.js"),
-            "script": asset("report.js"),
-        },
-    )
+    return VerdictPage(
+        title=f"{sentence}: {comparison.network.activation.name}",
+        brand="prediction against measurement",
+        state=state,
+        headline=sentence,
+        reason=reason,
+        cards=cards(comparison),
+        facts_title="What was compared",
+        facts=facts(predicted, several, comparison, inputs, seconds),
+        command=command,
+        groups=groups,
+        table_title="Every row",
+        table_lead="A row agrees if what was measured, continued to infinite width, lies within "
+        "the allowed number of standard errors and the bound on neglected orders, and if its "
+        "components over pairs of inputs scatter as noise does (“pattern”, a p-value of its own).",
+        columns=(
+            "layer", "predicted", "measured / predicted", "z", "p", "pattern", "verdict and reason",
+        ),
+        table=table(comparison),
+        sources=sources(predicted),
+    ).render()  # fmt: skip
