@@ -1,16 +1,17 @@
-"""BLAS on one thread while threads of our own run: one limit and one lock for the process."""
+"""Threads of our own, with BLAS on one: one limit and one lock for the process."""
 
 from __future__ import annotations
 
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_blas_thread"]
+__all__ = ["on_threads", "one_blas_thread"]
 
 _TURN = threading.RLock()
 
@@ -27,6 +28,28 @@ def one_blas_thread() -> Iterator[int]:
         allowed = [library["num_threads"] for library in blas.info()]
         with blas.limit(limits=1):
             yield max(allowed, default=os.cpu_count() or 1)
+
+
+def on_threads(count: int, work: Callable[[], None], stop: Callable[[BaseException], None]) -> None:
+    """Do the same work on this thread and on `count` - 1 others until all are done.
+
+    Args:
+        count: of threads, this one included.
+        work: called once a thread.
+        stop: called with the first error, here or there: it must make the others return.
+    """
+    if count <= 1:
+        work()
+        return
+    with ThreadPoolExecutor(count - 1) as pool:
+        others = [pool.submit(work) for _ in range(count - 1)]
+        try:
+            work()
+            for other in others:
+                other.result()
+        except BaseException as error:
+            stop(error)
+            raise
 
 
 @functools.cache

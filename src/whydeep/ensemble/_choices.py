@@ -1,4 +1,4 @@
-"""Seeds, observables and other choices by name, as `measure` and `train` read them."""
+"""Seeds, and observables by name, as `measure` and `train` read them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,7 @@ import numpy as np
 
 from whydeep.errors import InputError
 
-__all__ = ["check_choice", "check_seed", "read_wanted"]
-
-
-def check_choice(label: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Refuse what is not one of the names."""
-    if value not in allowed:
-        raise InputError(
-            f"There is no {label} of this name.",
-            received=f"{label}={value!r}",
-            needed=" or ".join(map(repr, allowed)),
-        )
+__all__ = ["check_seed", "read_wanted"]
 
 
 def check_seed(seed: Any) -> None:

@@ -22,7 +22,7 @@ from whydeep.ensemble._batches import (
     plain_batch,
     summarise,
 )
-from whydeep.ensemble._choices import check_choice, check_seed, read_wanted
+from whydeep.ensemble._choices import check_seed, read_wanted
 from whydeep.ensemble._conditional import Shape
 from whydeep.ensemble._measurement import Density, Measurement
 from whydeep.ensemble.fluctuations import (
@@ -35,7 +35,7 @@ from whydeep.ensemble.fluctuations import (
     tensor_batches,
 )
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Network, check_whole
+from whydeep.network import Network, check_choice, check_whole
 from whydeep.observables import BASIC, OBSERVABLES, pair_indices, quadruple_indices
 from whydeep.progress import phase, progress_bar
 

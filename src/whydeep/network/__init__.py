@@ -3,6 +3,7 @@
 from whydeep.network._builders import cnn as cnn
 from whydeep.network._builders import resnet as resnet
 from whydeep.network._builders import transformer as transformer
+from whydeep.network._checks import check_choice as check_choice
 from whydeep.network._checks import check_number as check_number
 from whydeep.network._checks import check_whole as check_whole
 from whydeep.network._checks import is_traced as is_traced

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.data import contradicting_labels
-from whydeep.ensemble._choices import check_choice, check_seed, read_wanted
+from whydeep.ensemble._choices import check_seed, read_wanted
 from whydeep.ensemble._draw import parameters_of
 from whydeep.ensemble._kernels import _checked
 from whydeep.ensemble.training._observe import Data, layers_of
@@ -22,7 +22,7 @@ from whydeep.ensemble.training._run import Plan
 from whydeep.ensemble.training._steps import compiled_steps
 from whydeep.ensemble.training._training import OBSERVABLES
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Aggregate, Network, check_whole
+from whydeep.network import Aggregate, Network, check_choice, check_whole
 
 __all__ = [
     "check_memory",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from whydeep.geometry.partition._scan import MOST, column_maxima, interpolate, s
 from whydeep.geometry.partition._split import split
 from whydeep.geometry.partition._split_largest import scan_largest, split_largest
 from whydeep.geometry.pieces import Kink, Matrix, Maximum, PiecewiseLinear, Select, Threshold
-from whydeep.threads import one_blas_thread
+from whydeep.threads import on_threads, one_blas_thread
 
 __all__ = ["Slice", "run"]
 
@@ -76,6 +75,11 @@ def run(plane: Slice, take: Callable[[Cells], None]) -> None:
     ready = threading.Condition()
     waiting, failed = [1], []  # parts that are not finished; what went wrong
 
+    def stop(error: BaseException) -> None:
+        with ready:
+            failed.append(error)
+            ready.notify_all()
+
     def work() -> None:
         while True:
             with ready:
@@ -90,9 +94,7 @@ def run(plane: Slice, take: Callable[[Cells], None]) -> None:
                     with ready:
                         take(cells)
             except BaseException as error:
-                with ready:
-                    failed.append(error)
-                    ready.notify_all()
+                stop(error)
                 raise
             with ready:
                 stack.extend(reversed(parts))
@@ -100,21 +102,7 @@ def run(plane: Slice, take: Callable[[Cells], None]) -> None:
                 ready.notify_all()
 
     with one_blas_thread() as threads:
-        count = threads if plane.function.dense else 1
-        if count == 1:
-            work()
-            return
-        with ThreadPoolExecutor(count - 1) as pool:
-            others = [pool.submit(work) for _ in range(count - 1)]
-            try:
-                work()
-            except BaseException as error:
-                with ready:
-                    failed.append(error)
-                    ready.notify_all()
-                raise
-            for other in others:
-                other.result()
+        on_threads(threads if plane.function.dense else 1, work, stop)
 
 
 def _step(plane: Slice, cells: Cells) -> list[Cells]:

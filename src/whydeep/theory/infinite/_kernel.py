@@ -16,6 +16,7 @@ from whydeep.network import (
     DotProductAttention,
     Dropout,
     Network,
+    check_choice,
     check_whole,
     is_traced,
 )
@@ -126,7 +127,8 @@ def kernel(
             raise InputError("Layers can't be asked for under jax.grad.", received=f"{layers=}")
         found = propagate_traced(network, x1, x2, ntk=ntk, draws=draws, seed=seed)
         return Kernel(*found, assumptions=_assumptions(network))
-    _check_choices(dtype, layers)
+    check_choice("dtype", dtype, ("float64", "float32"))
+    check_choice("layers", layers, ("output", "all"))
     draws = check_whole("draws", draws, least=_FEWEST_DRAWS)
     seed = check_whole("seed", seed, least=0)
     tile = None if tile is None else check_whole("tile", tile)
@@ -163,18 +165,6 @@ def kernel(
 
 def _has_traced(network: Network) -> bool:
     return any(is_traced(value) for layer in network.layers for value in vars(layer).values())
-
-
-def _check_choices(dtype: str, layers: str) -> None:
-    for name, value, allowed in (
-        ("dtype", dtype, ("float64", "float32")), ("layers", layers, ("output", "all")),
-    ):  # fmt: skip
-        if value not in allowed:
-            raise InputError(
-                f"There is no {name} of this name.",
-                received=f"{name}={value!r}",
-                needed=" or ".join(map(repr, allowed)),
-            )
 
 
 def _checked(network: Network, x: Any, name: str) -> np.ndarray:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
-from whydeep.threads import one_blas_thread
+from whydeep.threads import on_threads, one_blas_thread
 
 __all__ = ["Block", "run_blocks"]
 
@@ -58,14 +57,4 @@ def run_blocks(
 
     with one_blas_thread() as threads:
         count = min(threads, -(-rows // tile) * -(-columns // tile))
-        if count <= 1:
-            work()
-            return
-        with ThreadPoolExecutor(count - 1) as pool:
-            others = [pool.submit(work) for _ in range(count - 1)]
-            try:
-                work()
-                for other in others:
-                    other.result()
-            finally:
-                stop.set()
+        on_threads(count, work, lambda _: stop.set())
