@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 __all__ = ["on_threads", "one_blas_thread"]
 
 _TURN = threading.RLock()
+_ALLOWED: list[int] = []  # of whoever holds the turn
 
 
 @contextmanager
@@ -21,13 +22,23 @@ def one_blas_thread() -> Iterator[int]:
     """BLAS, in the whole process, runs on one thread; gives how many it was allowed before.
 
     Calls from several threads take turns: each uses all the processors, and only the thread that
-    set a limit may take it back.
+    set a limit may take it back. Inside one that it began, a thread is told the same number.
+
+    What comes before our own threads belongs inside too: BLAS's threads wait for more work by
+    spinning, and for tens of milliseconds take processors from ours.
     """
     with _TURN:
+        if _ALLOWED:
+            yield _ALLOWED[0]
+            return
         blas = _controller().select(user_api="blas")
         allowed = [library["num_threads"] for library in blas.info()]
         with blas.limit(limits=1):
-            yield max(allowed, default=os.cpu_count() or 1)
+            _ALLOWED.append(max(allowed, default=os.cpu_count() or 1))
+            try:
+                yield _ALLOWED[0]
+            finally:
+                _ALLOWED.clear()
 
 
 def on_threads(count: int, work: Callable[[], None], stop: Callable[[BaseException], None]) -> None:

@@ -22,6 +22,7 @@ from whydeep.theory.infinite.dense._deep_map import deep_plan
 from whydeep.theory.infinite.dense._recursion import recursion_plan
 from whydeep.theory.infinite.dense._stack import DenseStack, Plan
 from whydeep.theory.infinite.dense._tensor_map import tensor_plan
+from whydeep.threads import one_blas_thread
 
 __all__ = ["DenseStack", "Error", "dense_kernels"]
 
@@ -69,9 +70,21 @@ def dense_kernels(
         array([[1.    , 0.3183],
                [0.3183, 1.    ]])
     """
-    dtype = np.dtype(dtype)
     if not _possible(stack):
         return None
+    with one_blas_thread():
+        return _kernels(stack, x1, x2, np.dtype(dtype), tile, ntk=ntk)
+
+
+def _kernels(
+    stack: DenseStack,
+    x1: np.ndarray,
+    x2: np.ndarray | None,
+    dtype: np.dtype,
+    tile: int | None,
+    *,
+    ntk: bool,
+) -> tuple[np.ndarray, np.ndarray | None, Error] | None:
     first = stack.weight_var[0], stack.bias_var[0]
     rows = prepare(x1, *first, dtype)
     columns = rows if x2 is None else prepare(x2, *first, dtype, rows.centre)
