@@ -50,7 +50,7 @@ def calls(activation, scale):
     than it gains by another order.
     """
     out = [
-        (("ntk", "ntk_correction"), 100_000 if activation == "relu" else 400_000, 3),
+        (("ntk", "ntk_correction"), 100_000, 3),
         (("ntk_D",), 50_000, 4),
         (("ntk_A", "ntk_B", "ntk_F"), 16_000, 4),
     ]
