@@ -14,7 +14,6 @@ most of the noise of the differences between widths.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.ensemble._blocks import sum_blocks
 from whydeep.ensemble._conditional import Plan, Shape, draw_kernels, draw_tangent_kernels
 from whydeep.ensemble._normals import key_of
 from whydeep.ensemble._plain import draw_plain, draw_plain_tangent_kernels
@@ -89,7 +89,7 @@ def conditional_batch(
         out["density"] = density.mean(-2).sum(-1)
         return out
 
-    return _summed(block, blocks)
+    return sum_blocks(block, blocks)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "work", "lanes"))
@@ -122,18 +122,7 @@ def plain_batch(
             out["tangent0"] = jax.vmap(tangent)(keys).sum(0)
         return out
 
-    return _summed(block, blocks)
-
-
-def _summed(block: Callable[[Any], dict[str, Any]], blocks: Any) -> dict[str, Any]:
-    """The sum of blocks 0 ... blocks - 1; their number is traced, so it costs no compilation."""
-    one = jax.eval_shape(block, jnp.uint32(0))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
-
-    def add(index: Any, total: dict[str, Any]) -> dict[str, Any]:
-        return jax.tree.map(jnp.add, total, block(index))
-
-    return jax.lax.fori_loop(np.uint32(0), jnp.asarray(blocks, jnp.uint32), add, zeros)
+    return sum_blocks(block, blocks)
 
 
 def summarise(

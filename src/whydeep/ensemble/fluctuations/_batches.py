@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.activations import ScalarFunction
+from whydeep.ensemble._blocks import sum_blocks
 from whydeep.ensemble.fluctuations._averages import conditional_means
 from whydeep.ensemble.fluctuations._controls import averages, count
 from whydeep.ensemble.fluctuations._expected_tangent import expected_tangents
@@ -192,14 +193,7 @@ def _batch(ladder: Ladder, numbers: Any, plan: Any, key: Any, batch: Any, blocks
             out |= {f"{name} {rung}": value for name, value in sums.items()}
         return out
 
-    one = jax.eval_shape(block, jnp.uint32(0))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
-    return jax.lax.fori_loop(
-        jnp.uint32(0),
-        jnp.asarray(blocks, jnp.uint32),
-        lambda index, total: jax.tree.map(jnp.add, total, block(index)),
-        zeros,
-    )
+    return sum_blocks(block, blocks)
 
 
 def _draw(ladder: Ladder, numbers: Numbers, key: Any) -> list[tuple[dict[str, Any], Any]]:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from whydeep.ensemble._blocks import sum_blocks
 from whydeep.ensemble._plain import draw_parameters, preactivations
 from whydeep.network import Network, chain
 from whydeep.observables import component_indices
@@ -84,14 +85,7 @@ def _batch(
         values = jax.vmap(lambda k: raw_values(network, x, k, names))(keys)
         return {name: value.sum(0) for name, value in values.items()}
 
-    one = jax.eval_shape(block, jnp.uint32(0))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
-    return jax.lax.fori_loop(
-        jnp.uint32(0),
-        jnp.asarray(blocks, jnp.uint32),
-        lambda index, total: jax.tree.map(jnp.add, total, block(index)),
-        zeros,
-    )
+    return sum_blocks(block, blocks)
 
 
 def raw_values(network: Network, x: Any, key: Any, names: tuple[str, ...]) -> dict[str, Any]:
