@@ -1,15 +1,36 @@
-"""Seeds, and observables by name, as `measure` and `train` read them."""
+"""Seeds, observables by name, and all that is asked of `measure`, read and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from whydeep.errors import InputError
+from whydeep.network import Network
 
-__all__ = ["check_seed", "read_wanted"]
+__all__ = ["Sampling", "check_seed", "read_wanted"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The arguments of `measure`, read and checked."""
+
+    network: Network
+    x: np.ndarray
+    draws: int
+    seed: int
+    rungs: int
+    sampler: str
+    layers: str
+    kind: Any
+    average_last: bool
+
+    @property
+    def wide(self) -> bool:
+        return self.kind is np.float64
 
 
 def check_seed(seed: Any) -> None:

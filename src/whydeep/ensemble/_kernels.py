@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.data import check_inputs
+from whydeep.ensemble._blocks import all_batches
 from whydeep.ensemble._draw import parameters_of
-from whydeep.ensemble._measure import all_batches, check_sampling
+from whydeep.ensemble._measure import check_sampling
 from whydeep.ensemble._normals import threefry
 from whydeep.ensemble._samples import KernelSamples
 from whydeep.ensemble._tangents import function_nngp, function_ntk, network_nngp, network_ntk

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import functools
-import math
-import os
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
 from whydeep.data import check_inputs
-from whydeep.ensemble._batches import (
-    DENSITY_POINTS,
-    Work,
-    conditional_batch,
-    plain_batch,
-    summarise,
-)
-from whydeep.ensemble._choices import check_seed, read_wanted
-from whydeep.ensemble._conditional import Shape
-from whydeep.ensemble._measurement import Density, Measurement
+from whydeep.ensemble._blocks import Run, all_batches, check_finite
+from whydeep.ensemble._choices import Sampling, check_seed, read_wanted
+from whydeep.ensemble._kernel_batches import kernel_batches, slopes
+from whydeep.ensemble._measurement import Measurement
 from whydeep.ensemble.fluctuations import (
     MOST_INPUTS,
     TENSORS,
@@ -36,21 +26,13 @@ from whydeep.ensemble.fluctuations import (
 )
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_choice, check_whole
-from whydeep.observables import BASIC, OBSERVABLES, pair_indices, quadruple_indices
-from whydeep.progress import phase, progress_bar
+from whydeep.observables import BASIC, OBSERVABLES, pair_indices
+from whydeep.progress import phase
 
 __all__ = ["check_sampling", "measure"]
 
-_MOST_BATCHES = 400
-_MOST_WORKERS = 16
 _FEWEST_DRAWS = 64
 _MOST_INPUTS_FOR_VERTEX = 40
-# Draws side by side: as many as keep the numbers of a block in the processor's cache.
-_BLOCK_BYTES = 4 << 20
-_LANES = (16, 128)
-
-
-Run = Callable[[int], dict[str, np.ndarray]]
 
 
 def measure(
@@ -129,16 +111,16 @@ def measure(
     batches: dict[str, np.ndarray] = {}
     density, drawn = None, []
     kind = np.dtype(dtype).type
-    how = _How(network, x, draws, seed, rungs, sampler, layers, kind, average_last=average_last)
+    how = Sampling(network, x, draws, seed, rungs, sampler, layers, kind, average_last=average_last)
     with jax.enable_x64(dtype == "float64"):
         if basic:
-            batches, density, made = _measure_kernels(how, basic)
+            batches, density, made = kernel_batches(how, basic)
             drawn.append(made)
         if tensors:
             found, made = _measure_tensors(how, tensors)
             batches |= found
             if "ntk" in tensors:
-                batches["ntk_correction"] = _slopes(network, found["ntk"])
+                batches["ntk_correction"] = slopes(network, found["ntk"])
             drawn.append(made)
     every = tuple(range(1, network.depth + 2))
     output_only = {name for name in names if "ntk" in name and layers == "output"}
@@ -156,53 +138,7 @@ def measure(
     )
 
 
-@dataclass(frozen=True)
-class _How:
-    """The arguments of `measure`, read and checked."""
-
-    network: Network
-    x: np.ndarray
-    draws: int
-    seed: int
-    rungs: int
-    sampler: str
-    layers: str
-    kind: Any
-    average_last: bool
-
-    @property
-    def wide(self) -> bool:
-        return self.kind is np.float64
-
-
-def _measure_kernels(
-    how: _How, names: list[str]
-) -> tuple[dict[str, np.ndarray], Density | None, int]:
-    """Kernels, tangent kernels, vertices and corrections; the density; how many draws."""
-    depth = how.network.depth
-    tops: tuple[int, ...] = ()
-    if {"ntk", "ntk_correction"} & set(names):
-        tops = tuple(range(1, depth + 1)) if how.layers == "all" else (depth,)
-    lanes = _lanes(how.network, len(how.x), how.rungs, how.draws, how.kind, tangent=bool(tops))
-    blocks = math.ceil(how.draws / lanes)
-    per_batch = math.ceil(blocks / _MOST_BATCHES)
-    count = math.ceil(blocks / per_batch)
-    work = Work("four_point" in names, tops, how.average_last)
-    prepare = _prepare_conditional if how.sampler == "conditional" else _prepare_plain
-    run = prepare(how.network, how.x, how.rungs, lanes, per_batch, work, how.seed, how.kind)
-    results = all_batches(run, count, f"measuring {', '.join(names)}", wide=how.wide)
-    batches = _assemble(how.network, how.x, names, results, how.layers)
-    spread = results[0].get("unit")
-    density = None
-    if spread is not None:
-        values = np.stack([r["density"] for r in results])
-        density = Density(
-            DENSITY_POINTS, float(spread), values.mean(0), values.std(0, ddof=1) / math.sqrt(count)
-        )
-    return batches, density, count * per_batch * lanes
-
-
-def _measure_tensors(how: _How, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], int]:
+def _measure_tensors(how: Sampling, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], int]:
     """Fluctuations of the tangent kernel and its differentials; how many draws."""
     given = how.network, how.x, names, how.rungs, how.draws, how.seed
     title = f"measuring {', '.join(names)}"
@@ -214,7 +150,7 @@ def _measure_tensors(how: _How, names: tuple[str, ...]) -> tuple[dict[str, np.nd
         work = Fluctuations(*given, how.layers, how.kind)
         with phase(f"{title}: compiling"):
             pilots = [work.pilot(0)]
-        _check_finite(how.network, pilots[0])
+        check_finite(how.network, pilots[0])
         if work.pilots > 1:
             pilots += all_batches(work.pilot, work.pilots - 1, f"{title}: pilot", wide=how.wide)
         run, count, each = functools.partial(work.run, work.plan(pilots)), work.count, work.each
@@ -224,41 +160,6 @@ def _measure_tensors(how: _How, names: tuple[str, ...]) -> tuple[dict[str, np.nd
     gram = (how.x @ how.x.T / how.x.shape[1])[rows, cols]
     first = {"ntk": bias_lr + weight_lr * gram} if how.layers == "all" else None
     return tensor_batches(results, first), count * each
-
-
-def _slopes(network: Network, means: np.ndarray) -> np.ndarray:
-    """Twice the difference of means (rungs, batches, layers, P) at widths n and 2n, times n.
-
-    The layers are the last ones: n is the width of the layer below each, and nothing varies in the
-    first.
-    """
-    widths = np.array([1, *network.widths], dtype=np.float64)[-means.shape[2] :, None]
-    factors = np.array([1 << rung for rung in range(len(means) - 1)])
-    return 2 * factors[:, None, None, None] * widths * (means[:-1] - means[1:])
-
-
-def all_batches(run: Run, count: int, title: str, *, wide: bool) -> list[dict[str, np.ndarray]]:
-    """The batches in order, as many at once as there are cores.
-
-    Compiled code runs outside Python's lock, and blocks are too small to be worth splitting.
-    """
-
-    def one(batch: int) -> dict[str, np.ndarray]:
-        with jax.enable_x64(wide):  # a setting of each thread, which others do not inherit
-            return run(batch)
-
-    workers = min(os.cpu_count() or 1, count, _MOST_WORKERS)
-    with progress_bar(title, count) as advance, ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(one, batch) for batch in range(1, count + 1)]
-        try:
-            results = []
-            for future in futures:
-                results.append(future.result())
-                advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return results
 
 
 def _names(network: Network, observables: Iterable[str] | str | None, rungs: int) -> list[str]:
@@ -313,120 +214,3 @@ def _check(sampler: str, layers: str, size: int, names: list[str], *, average_la
             needed=f"at most {_MOST_INPUTS_FOR_VERTEX}: it has N^4 entries a layer",
             suggestion='observables=("kernel", "ntk"), or fewer inputs',
         )
-
-
-def _lanes(network: Network, size: int, rungs: int, draws: int, kind: Any, *, tangent: bool) -> int:
-    # Forward numbers live for one layer; a backward pass keeps s, s' and u of every layer.
-    arrays = 3 * rungs * network.depth if tangent else 1
-    neurons = max(network.widths) << (rungs - 1)
-    one = size * neurons * np.dtype(kind).itemsize * arrays
-    low, high = _LANES
-    wanted = min(max(_BLOCK_BYTES // one, low), high, max(draws // 100, low))
-    return 1 << int(math.log2(wanted))
-
-
-def _prepare_conditional(
-    network: Network, x: np.ndarray, rungs: int, lanes: int, per_batch: int, work: Work,
-    seed: int, kind: Any,
-) -> Run:  # fmt: skip
-    shape = Shape(network.activation, len(x), network.widths, rungs, lanes, kind)
-    numbers = tuple(
-        np.asarray(a, dtype=kind)
-        for a in (
-            x @ x.T / x.shape[1],
-            [(d.bias_var, d.weight_var) for d in network.dense],
-            network.learning_rates(x.shape[1]),
-        )
-    )
-    pairs = len(x) * (len(x) + 1) // 2
-    seeds = (np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32))
-    # Batch 0 is the pilot: its mean is subtracted from all others before squaring.
-    center = np.ones((rungs, network.depth, pairs), dtype=kind)
-    pilot = Work(vertex=False, tops=())
-    sums = conditional_batch(
-        shape, pilot, np.uint32(1), numbers, center, seeds, np.uint32(0xFFFFFFFF)
-    )
-    _check_finite(network, sums)
-    center = summarise(sums, center, lanes, network.widths)["kernel"].astype(kind)
-
-    blocks = np.uint32(per_batch)
-
-    def run(batch: int) -> dict[str, np.ndarray]:
-        sums = conditional_batch(shape, work, blocks, numbers, center, seeds, np.uint32(batch))
-        out = summarise(sums, center.astype(np.float64), per_batch * lanes, network.widths)
-        return out | {"unit": np.sqrt(center[0, -1, 0])}
-
-    return run
-
-
-def _prepare_plain(
-    network: Network, x: np.ndarray, rungs: int, lanes: int, per_batch: int, work: Work,
-    seed: int, kind: Any,
-) -> Run:  # fmt: skip
-    networks = [network.scaled(1 << rung, x.shape[1]) for rung in range(rungs)]
-    points = np.asarray(x, dtype=kind)
-    pairs = len(x) * (len(x) + 1) // 2
-    zero = np.zeros((1, network.depth, pairs), dtype=kind)
-    pilot = Work(vertex=False, tops=(), average_last=work.average_last)
-    centers = []
-    for net in networks:
-        sums = plain_batch(
-            net, pilot, lanes, np.uint32(1), points, zero, seed % 2**31, np.int32(2**31 - 1)
-        )
-        _check_finite(network, sums)
-        centers.append(summarise(sums, zero, lanes, net.widths)["kernel"].astype(kind))
-
-    blocks = np.uint32(per_batch)
-
-    def run(batch: int) -> dict[str, np.ndarray]:
-        parts = []
-        for rung, (net, center) in enumerate(zip(networks, centers, strict=True)):
-            number = np.int32(batch * rungs + rung)
-            sums = plain_batch(net, work, lanes, blocks, points, center, seed % 2**31, number)
-            parts.append(summarise(sums, center.astype(np.float64), per_batch * lanes, net.widths))
-        return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-
-    return run
-
-
-def _check_finite(network: Network, sums: dict[str, Any]) -> None:
-    if not all(np.all(np.isfinite(np.asarray(value))) for value in sums.values()):
-        raise UnsupportedError(
-            "The preactivations of this network overflow.",
-            received=repr(network),
-            cause=f"{network.activation.name} amplifies them from layer to layer",
-            suggestion="smaller weight_var and bias_var, fewer layers, or inputs of unit scale",
-        )
-
-
-def _assemble(
-    network: Network,
-    x: np.ndarray,
-    names: list[str],
-    results: list[dict[str, np.ndarray]],
-    layers: str,
-) -> dict[str, np.ndarray]:
-    """Batch estimates (rungs, batches, layers, components) with the first layer, which is exact."""
-    rows, cols = pair_indices(len(x))
-    gram = (x @ x.T / x.shape[1])[rows, cols]
-    first = network.dense[0]
-    bias_lr, weight_lr = network.learning_rates(x.shape[1])[0]
-    kernels = np.stack([r["kernel"] for r in results], axis=1)
-    out: dict[str, np.ndarray] = {}
-    whole = layers == "all"
-    if {"ntk", "ntk_correction"} & set(names):
-        tangent = np.stack([r["ntk"] for r in results], axis=1)
-        tangent = _with_first(bias_lr + weight_lr * gram, tangent) if whole else tangent
-        out |= {"ntk": tangent, "ntk_correction": _slopes(network, tangent)}
-    if "four_point" in names:
-        one, two = quadruple_indices(len(x))
-        vertices = np.stack([r["four_point"] for r in results], axis=1)[..., one, two]
-        out["four_point"] = _with_first(np.zeros(one.size), vertices)
-    kernel = _with_first(first.bias_var + first.weight_var * gram, kernels)
-    out |= {"kernel": kernel, "kernel_correction": _slopes(network, kernel)}
-    return {name: out[name] for name in names}
-
-
-def _with_first(first: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    shape = (*rest.shape[:2], 1, rest.shape[-1])
-    return np.concatenate([np.broadcast_to(first, shape), rest], axis=2)

@@ -121,7 +121,7 @@ class Findings:
         checks: what is judged.
         panels: what is shown.
         lead: a sentence or two on how to read the pictures.
-        notes: what a reader must know: sizes, seeds of thought, where it stops being valid.
+        notes: what a reader must know: sizes, and where it stops being valid.
     """
 
     checks: tuple[Check, ...]
