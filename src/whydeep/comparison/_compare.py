@@ -162,7 +162,7 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
         row = one.row(name, layer, ladder)
         if not (one.absolute or row.exact) and good.sum() > 1:
             chosen_batches = batches[:, :, index][..., good]
-            plain, bound = _pattern(one.power, chosen_batches, values[index][good], ladder, width)
+            plain, bound = _pattern(name, chosen_batches, values[index][good], ladder, width)
             row = dataclasses.replace(row, pattern_p_value=plain, pattern_bound=bound)
         rows.append(row)
         series.append(one)
@@ -204,14 +204,23 @@ def _series(
 
 
 def _pattern(
-    power: int, batches: np.ndarray, predicted: np.ndarray, ladder: Ladder, width: int
+    name: str, batches: np.ndarray, predicted: np.ndarray, ladder: Ladder, width: int
 ) -> tuple[float, float]:
+    power = 1 if name in _SLOPE_OF else 0
     unit = float(width) if power else 1.0
     tested = unit * ladder.coefficient(power, batches)
-    # The neglected order continues the last measured one by the ratio of the whole row.
-    last = unit * ladder.coefficient(len(ladder.factors) - 1, batches.mean(axis=1))
-    ratio = ladder.ratio(ladder.expand(batches.mean(axis=2)))
-    return pattern_p_values(tested, predicted, ratio * ladder.leak(power) * last)
+    top = len(ladder.factors) - 1
+    last = ladder.coefficient(top, batches)
+    mean = last.mean(axis=0)
+    if name in _SLOPE_OF or name in _CORRECTION_OF:
+        # Corrections to a mean are a series of their own, of which few terms are seen: the
+        # neglected one is taken to be as large as the last (Richardson), where that is not noise.
+        noise = last.std(axis=0, ddof=1) / np.sqrt(len(last))
+        neglected = np.sign(mean) * np.sqrt(np.maximum(mean**2 - (2 * noise) ** 2, 0))
+    else:
+        # It continues the last measured one by the ratio of the whole row.
+        neglected = ladder.ratio(ladder.expand(batches.mean(axis=2))) * mean
+    return pattern_p_values(tested, predicted, unit * ladder.leak(power) * neglected)
 
 
 def _together(series: list[Series], ladder: Ladder) -> Series:
