@@ -172,7 +172,7 @@ PREFACE = """
 
     Relu has no differentials by automatic differentiation, and its ntk_correction is small on two
     inputs (zero on one): its row needs no power. Which altered coefficients are seen:
-    tensor_power.md.
+    tensor_power_tanh.md, tensor_power_gelu.md, tensor_power_relu.md.
 """
 
 if __name__ == "__main__":
