@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.errors import InputError
+from whydeep.geometry.partition import check_window
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
 
@@ -189,11 +190,8 @@ def plane_density(
     if base.ndim != 1 or base.shape != one.shape or base.shape != two.shape:
         raise InputError("A plane is given by an input and two directions of one shape (d,).",
                          received=f"{base.shape}, {one.shape} and {two.shape}")  # fmt: skip
-    left, right, bottom, top = (float(edge) for edge in window)
-    if not (left < right and bottom < top):
-        raise InputError("The window is empty.", received=f"{tuple(window)}")
     ways = np.stack([one, two])
-    sides = (left, right, bottom, top)
+    sides = check_window(window)
     return _density(widths, base, ways, sides, weight_var, bias_var, networks, points, seed)
 
 

@@ -17,6 +17,7 @@ from scipy.integrate import nquad, quad
 from scipy.special import ellipe
 
 from whydeep.errors import InputError
+from whydeep.geometry.partition import check_window
 from whydeep.network import check_number, check_whole
 
 __all__ = ["wide_crossings", "wide_lengths"]
@@ -122,9 +123,7 @@ def wide_lengths(
     if len({row.shape for row in rows}) > 1:
         raise InputError("A plane is given by three inputs of one shape.",
                          received=f"{[row.shape for row in rows]}")  # fmt: skip
-    left, right, bottom, top = (float(edge) for edge in window)
-    if not (left < right and bottom < top):
-        raise InputError("The window is empty.", received=f"{tuple(window)}")
+    left, right, bottom, top = check_window(window)
     check_number("bias_var", bias_var, positive=True)
     products = np.stack(rows) @ np.stack(rows).T
     G, pull, rest = products[1:, 1:], products[0, 1:], float(products[0, 0])

@@ -15,7 +15,7 @@ from whydeep.geometry.pieces import PiecewiseLinear, Threshold
 from whydeep.memory import available
 from whydeep.progress import phase
 
-__all__ = ["held", "make_slice"]
+__all__ = ["check_window", "held", "make_slice"]
 
 
 def make_slice(
@@ -51,13 +51,7 @@ def make_slice(
             needed="two directions that are not parallel",
             suggestion="whydeep.geometry.plane(a, b, c) through three points",
         )
-    sides = tuple(float(side) for side in window)
-    if len(sides) != 4 or not np.isfinite(sides).all():
-        raise InputError("The window has four sides.", received=repr(window)[:80],
-                         needed="(smallest s, largest s, smallest t, largest t)")  # fmt: skip
-    if not (sides[0] < sides[1] and sides[2] < sides[3]):
-        raise InputError("The window is empty.", received=str(sides),
-                         needed="(smallest s, largest s, smallest t, largest t)")  # fmt: skip
+    sides = check_window(window)
     kept = len(f.kinks) if layers is None else layers
     if not 0 <= kept <= len(f.kinks):
         raise InputError(
@@ -66,6 +60,18 @@ def make_slice(
             needed=f"a whole number from 0 to {len(f.kinks)}: {', '.join(f.names)}",
         )
     return Slice(f, points[0], points[1], points[2], sides, kept)
+
+
+def check_window(window: Sequence[float]) -> tuple[float, float, float, float]:
+    """Smallest and largest s, smallest and largest t, or an `InputError`."""
+    sides = tuple(float(side) for side in window)
+    if len(sides) != 4 or not np.isfinite(sides).all():
+        raise InputError("The window has four sides.", received=repr(window)[:80],
+                         needed="(smallest s, largest s, smallest t, largest t)")  # fmt: skip
+    if not (sides[0] < sides[1] and sides[2] < sides[3]):
+        raise InputError("The window is empty.", received=str(sides),
+                         needed="(smallest s, largest s, smallest t, largest t)")  # fmt: skip
+    return sides[0], sides[1], sides[2], sides[3]
 
 
 def held(plane: Slice) -> Regions:

@@ -22,7 +22,6 @@ from whydeep.theory.infinite.dense._cosines import PRODUCT_ERROR, Rows
 from whydeep.theory.infinite.dense._row_output import bounded, mirrored, scaled
 from whydeep.theory.infinite.dense._stack import DenseStack
 from whydeep.theory.infinite.dense._tensor_table import SEGMENTS, TensorTable, tensor_table
-from whydeep.threads import one_blas_thread
 
 __all__ = ["TensorPlan", "tensor_plan"]
 
@@ -106,7 +105,7 @@ def tensor_plan(stack: DenseStack, rows: Rows, columns: Rows, dtype: np.dtype) -
 
 @functools.lru_cache(maxsize=8)
 def _table(stack: DenseStack, least: float, most: float) -> TensorTable | None:
-    with phase("tabulating the kernels of all layers"), one_blas_thread():
+    with phase("tabulating the kernels of all layers"):
         return tensor_table(stack, least, most)
 
 
