@@ -9,6 +9,8 @@ from __future__ import annotations
 
 __all__ = ["InputError", "UnsupportedError", "WhydeepError"]
 
+_MOST_LETTERS = 1000
+
 
 class WhydeepError(Exception):
     """Base class: one sentence of what is wrong, and labelled lines that help to mend it.
@@ -37,19 +39,27 @@ class WhydeepError(Exception):
         cause: str = "",
         suggestion: str = "",
     ) -> None:
-        self.problem = problem
-        self.received = received
+        self.problem = _shortened(problem)
+        self.received = _shortened(received)
         self.needed = needed
-        self.cause = cause
-        self.suggestion = suggestion
+        self.cause = _shortened(cause)
+        self.suggestion = _shortened(suggestion)
         labelled = (
-            ("received", received),
+            ("received", self.received),
             ("needed", needed),
-            ("cause", cause),
-            ("try", suggestion),
+            ("cause", self.cause),
+            ("try", self.suggestion),
         )
-        lines = [problem, *(f"  {label + ':':<9} {text}" for label, text in labelled if text)]
+        lines = [self.problem, *(f"  {label + ':':<9} {text}" for label, text in labelled if text)]
         super().__init__("\n".join(lines))
+
+
+def _shortened(text: str) -> str:
+    """Both ends of what is too long to be read: what a user gave can have any length."""
+    if len(text) <= _MOST_LETTERS:
+        return text
+    half = _MOST_LETTERS // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} letters left out) ... {text[-half:]}"
 
 
 class InputError(WhydeepError, ValueError):

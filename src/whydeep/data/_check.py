@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import as_numbers, shown
 from whydeep.errors import InputError
 
-__all__ = ["check_inputs"]
+__all__ = ["INPUTS", "check_inputs"]
 
 _NEEDED = "a matrix of finite real numbers, (inputs, n_0): one row an input"
 
@@ -45,108 +45,10 @@ def check_inputs(x: Any, *, name: str = "x") -> np.ndarray:
           needed:   a matrix of finite real numbers, (inputs, n_0): one row an input
           try:      [x_test] if it is one input of 2 numbers, ...
     """
-    array = _as_array(x, name)
-    if array.size and array.dtype.kind not in "biuf":
-        array = _as_numbers(array, x, name)
+    array = as_numbers(name, x, _NEEDED)
     _check_shape(array, x, name)
-    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite: refused below
-        array = array.astype(np.float64, copy=False)
     _check_finite(array, name)
     return array
-
-
-def _as_array(x: Any, name: str) -> np.ndarray:
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise InputError(
-            f"{name} has masked entries.",
-            received=f"{np.ma.count_masked(x)} of {x.size} masked",
-            needed=_NEEDED,
-            suggestion="fill the gaps, x.filled(value), or leave those rows out",
-        )
-    if callable(getattr(x, "toarray", None)) and not hasattr(x, "__array__"):
-        raise InputError(
-            f"{name} is a sparse matrix.",
-            received=_kind(x),
-            needed=_NEEDED,
-            suggestion=f"{name}.toarray()",
-        )
-    try:
-        return np.asarray(x)
-    except Exception as error:  # noqa: BLE001 (every library has its own way of saying no)
-        _refuse_unreadable(x, name, error)
-
-
-def _refuse_unreadable(x: Any, name: str, error: Exception) -> NoReturn:
-    """An `InputError` for what NumPy can't make an array of."""
-    cause = _first_line(error)
-    suggestion = f"numpy.asarray({name}) must work"
-    if isinstance(x, (list, tuple)):
-        lengths = [len(row) if hasattr(row, "__len__") else None for row in x]
-        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
-        if odd is not None:
-            said = ["a single number" if k is None else f"{k} numbers" for k in lengths]
-            raise InputError(
-                f"The rows of {name} have different lengths.",
-                received=f"row 0 has {said[0]}, row {odd} has {said[odd]} (counting from 0)",
-                needed=_NEEDED,
-            ) from error
-    if type(x).__module__.split(".")[0] == "torch":
-        suggestion = f"{name}.detach().cpu().float()"
-    elif "Tracer" in type(error).__name__:
-        cause = "it is traced by a JAX transformation (jit, vmap, grad): its values are not known"
-        suggestion = "call this function outside the transformation"
-    raise InputError(
-        f"{name} can't be read as an array.",
-        received=_kind(x),
-        needed=_NEEDED,
-        cause=cause,
-        suggestion=suggestion,
-    ) from error
-
-
-def _as_numbers(array: np.ndarray, x: Any, name: str) -> np.ndarray:
-    """Arrays of other types than bool, int and float: converted without loss, or refused."""
-    if array.dtype.kind == "c":
-        raise InputError(
-            f"{name} is complex.",
-            received=f"{array.dtype}, shape {array.shape}",
-            needed=_NEEDED,
-            suggestion=f"{name}.real if the imaginary part means nothing, "
-            f"numpy.hstack([{name}.real, {name}.imag]) if it does",
-        )
-    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float64):
-        return array.astype(np.float64)  # bfloat16 and its kin
-    cause, suggestion = "", ""
-    if array.dtype.kind == "O" and array.ndim:
-        flat = array.ravel()
-        first = next((i for i, v in enumerate(flat) if not isinstance(v, Real)), None)
-        if first is None:
-            try:
-                return array.astype(np.float64)  # whole numbers too large for int64, fractions
-            except OverflowError:
-                cause = "some are too large for a float (beyond 1.8e308)"
-        else:
-            where = ", ".join(str(int(i)) for i in np.unravel_index(first, array.shape))
-            cause = f"{name}[{where}] is {flat[first]!r} (positions count from 0)"
-        columns = getattr(x, "columns", None)
-        if columns is not None and first is not None and array.ndim == 2:
-            column = columns[first % array.shape[1]]
-            suggestion = f"{name}.select_dtypes('number').dropna(), or mend column {column!r}"
-    elif isinstance(x, str):
-        cause = "it is a text"
-        suggestion = f"x, y = whydeep.data.load({x!r})"
-    elif array.dtype.kind in "US":
-        cause = "they are texts, even where they look like numbers"
-        suggestion = f"numpy.asarray({name}, dtype=float)"
-    elif array.dtype.kind in "Mm":
-        suggestion = "make numbers of the dates: days since the first, for instance"
-    raise InputError(
-        f"{name} does not hold numbers.",
-        received=f"{_kind(x)}, as an array: dtype {array.dtype}, shape {array.shape}",
-        needed=_NEEDED,
-        cause=cause,
-        suggestion=suggestion,
-    )
 
 
 def _check_shape(array: np.ndarray, x: Any, name: str) -> None:
@@ -177,7 +79,7 @@ def _check_shape(array: np.ndarray, x: Any, name: str) -> None:
         raise InputError(f"{name} is empty.", received=f"shape {shape}", needed=_NEEDED)
     raise InputError(
         f"{name} is a single number, not a set of inputs.",
-        received=repr(x) if isinstance(x, Real) else _kind(x),
+        received=shown(x),
         needed=_NEEDED,
         suggestion=f"[[{name}]] for one input of one number",
     )
@@ -202,14 +104,10 @@ def _check_finite(array: np.ndarray, name: str) -> None:
     )
 
 
-def _kind(x: Any) -> str:
-    kind = type(x)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-
-
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+def INPUTS(name: str, x: Any) -> np.ndarray:
+    """The kind of arguments that are inputs, one row each."""
+    return check_inputs(x, name=name)

@@ -31,6 +31,7 @@ from whydeep.network._layers import Layer as Layer
 from whydeep.network._layers import Shape as Shape
 from whydeep.network._mlp import mlp as mlp
 from whydeep.network._network import INPUT as INPUT
+from whydeep.network._network import NETWORK as NETWORK
 from whydeep.network._network import Network as Network
 from whydeep.network._network import Node as Node
 from whydeep.network._network import chain as chain

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from whydeep.activations import ScalarFunction
+from whydeep.arguments import instance, takes
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network._layers import Activation, Dense, Layer, Shape
 from whydeep.network._sequence import Embedding
 
-__all__ = ["INPUT", "Network", "Node", "chain"]
+__all__ = ["INPUT", "NETWORK", "Network", "Node", "chain"]
 
 INPUT = -1
 """Where a node takes the network's input instead of another node's value."""
@@ -194,6 +195,23 @@ class Network:
         return chain(*layers)
 
 
+NETWORK = instance(
+    Network,
+    needed="a network",
+    suggestion="whydeep.mlp(...), whydeep.chain(...), whydeep.from_torch(module, example) or "
+    "whydeep.from_jax(function, parameters, example) makes one",
+)
+"""The kind of arguments that are networks."""
+
+PART = instance(
+    Layer, Network,
+    needed="a layer or a network",
+    suggestion="whydeep.Dense(...), whydeep.Activation(...), whydeep.chain(...), ...",
+)  # fmt: skip
+"""The kind of what networks are made of."""
+
+
+@takes(parts=PART)
 def chain(*parts: Layer | Network) -> Network:
     """Layers and networks one after the other.
 
