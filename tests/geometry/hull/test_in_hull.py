@@ -9,7 +9,7 @@ from scipy.optimize import linprog
 
 from whydeep.errors import InputError
 from whydeep.geometry.hull import _in_hull, check_hull, in_hull
-from whydeep.geometry.hull._linear_program import by_linear_program
+from whydeep.geometry.hull._least_squares import by_least_squares
 from whydeep.geometry.hull._minimum_norm import NearestPoints
 
 
@@ -195,7 +195,7 @@ def test_the_order_of_data_and_threads_change_no_answer():
     np.testing.assert_array_equal(first.inside[::-1], in_hull(x[::-1], data).inside)
 
 
-def test_linear_programs_settle_what_the_nearest_points_leave(monkeypatch):
+def test_least_squares_settle_what_the_nearest_points_leave(monkeypatch):
     rng = np.random.default_rng(8)
     data, x = rng.normal(size=(200, 5)), rng.normal(size=(40, 5)) * 0.8
     expected = in_hull(x, data).inside
@@ -208,17 +208,21 @@ def test_linear_programs_settle_what_the_nearest_points_leave(monkeypatch):
     monkeypatch.setattr(_in_hull, "nearest_points", at_a_loss)
     answer = in_hull(x, data)
     np.testing.assert_array_equal(answer.inside, expected)
-    assert answer.settled_by["linear programs"] >= expected.sum() > 5
+    assert answer.settled_by["least squares"] >= expected.sum() > 5
     assert check_hull(answer, x, data).all()
 
 
-def test_the_linear_program_grows_its_working_set():
+def test_least_squares_grow_their_working_set():
     rng = np.random.default_rng(9)
     data = rng.normal(size=(2000, 3))
-    found = by_linear_program(data, np.array([0.1, 0.2, 2.0]), 1e-9, np.arange(4))
-    assert found.weights is not None
-    found = by_linear_program(data, np.array([4.0, 3.0, 2.0]), 1e-9, np.arange(4))
-    assert found.direction is not None
+    found = by_least_squares(data, np.array([0.1, 0.2, 2.0]), np.arange(4))
+    assert found is not None
+    assert np.linalg.norm(found.difference) < 1e-12
+    found = by_least_squares(data, np.array([4.0, 3.0, 2.0]), np.arange(4))
+    assert found is not None
+    assert found.final
+    least = float(np.min((data - [4.0, 3.0, 2.0]) @ found.difference))
+    assert least == pytest.approx(float(found.difference @ found.difference))
 
 
 @pytest.mark.parametrize("error", ["verdict", "weight", "row", "direction", "negative"])

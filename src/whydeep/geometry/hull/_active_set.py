@@ -238,8 +238,9 @@ def _begin(points, y, prices, state, shift, scratch):
 
 @_compiled
 @no_type_check
-def _meet_all(y, prices, p, radius, scratch):
-    """Candidates among all data: how many, |p|^2, and whether p separates all of them from y."""
+def _meet_all(y, prices, p, ends, scratch):
+    """Candidates among all data, |p|^2, and whether p keeps all farther from y than is inside."""
+    inside, radius = ends
     values, rows, _, _, _ = scratch
     ours, square = 0.0, 0.0
     for j in range(len(y)):
@@ -249,7 +250,7 @@ def _meet_all(y, prices, p, radius, scratch):
     least = square
     for e in range(found):
         least = min(least, values[e] - ours)
-    apart = least > 8.0 * len(y) * _ROUNDING * np.sqrt(square) * radius
+    apart = least > np.sqrt(square) * (inside + 8.0 * len(y) * _ROUNDING * radius)
     return found, square, apart
 
 
@@ -323,7 +324,7 @@ def advance(points, queries, live, prices, room, ends, states, counts, status):
             found, square = _begin(points, y, prices[b], state, radius * radius, scratch)
             counts[i] = 1
         else:
-            found, square, apart = _meet_all(y, prices[b], state[4], radius, scratch)
+            found, square, apart = _meet_all(y, prices[b], state[4], ends, scratch)
             if apart:
                 status[i] = OUTSIDE
                 continue

@@ -10,6 +10,7 @@ from numba import njit
 
 from whydeep.data import check_inputs
 from whydeep.errors import InputError
+from whydeep.geometry.hull._coordinates import lengths, of_common_size
 from whydeep.geometry.hull._minimum_norm import default_threads, in_threads
 
 __all__ = ["HullMembership", "check_hull", "margins", "residuals"]
@@ -33,7 +34,7 @@ class HullMembership:
         margin: (M,) that minimum, less all roundings: a lower bound of the distance to the hull.
             NaN inside.
         tolerance: the residual allowed. Points nearer to the hull than that, relative to the
-            radius, count as inside.
+            radius, count as inside; where all data are one point, relative to its norm.
         settled_by: how many answers each method gave.
     """
 
@@ -103,6 +104,7 @@ def check_hull(membership: HullMembership, points: Any, data: Any) -> np.ndarray
             "The answers are about another space.",
             received=f"directions of {membership.direction.shape[1]} numbers, points {x.shape}",
         )
+    x, rows, _ = of_common_size(x, rows)
     proved = np.zeros(len(x), bool)
     inside = np.flatnonzero(membership.inside)
     outside = np.flatnonzero(~membership.inside)
@@ -122,19 +124,22 @@ def check_hull(membership: HullMembership, points: Any, data: Any) -> np.ndarray
 
 
 def radius_of(data: np.ndarray) -> float:
-    """The largest distance of a data point to their mean."""
-    return float(np.sqrt(np.max(np.sum((data - data.mean(axis=0)) ** 2, axis=1))))
+    """The largest distance of a data point to their mean; the norm of the one that all are."""
+    shifted = data - data[0]  # of equal rows the mean is not always exact
+    largest = float(lengths(shifted - shifted.mean(axis=0)).max())
+    return largest if shifted.any() else float(lengths(data[:1])[0])
 
 
 def residuals(
     data: np.ndarray, points: np.ndarray, support: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """``|sum_i w_i (X_i - x)| / radius``, a row a point; the radius counts as 1 where it is 0."""
-    radius = radius_of(data) or 1.0
+    """``|sum_i w_i (X_i - x)| / radius``, a row a point; at radius 0, 0 or infinite."""
+    radius = radius_of(data)
     found = np.empty(len(points))
     for i, (x, rows, own) in enumerate(zip(points, support, weights, strict=True)):
         kept = rows >= 0
-        found[i] = np.linalg.norm(own[kept] @ (data[rows[kept]] - x)) / radius
+        distance = float(lengths(own[None, kept] @ (data[rows[kept]] - x))[0])
+        found[i] = distance / radius if radius else (np.inf if distance else 0.0)
     return found
 
 

@@ -9,8 +9,14 @@ import numpy as np
 from whydeep.data import check_inputs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.hull._certificates import HullMembership, margins, radius_of, residuals
-from whydeep.geometry.hull._coordinates import Coordinates, whitened
-from whydeep.geometry.hull._linear_program import by_linear_program
+from whydeep.geometry.hull._coordinates import (
+    Coordinates,
+    about_one,
+    lengths,
+    of_common_size,
+    whitened,
+)
+from whydeep.geometry.hull._least_squares import by_least_squares
 from whydeep.geometry.hull._minimum_norm import INSIDE, OUTSIDE, default_threads, nearest_points
 from whydeep.network import check_number, check_whole
 from whydeep.progress import phase
@@ -18,11 +24,12 @@ from whydeep.progress import phase
 __all__ = ["in_hull"]
 
 _BLOCK = 1 << 24  # numbers of a block of products
+_TIE = 1e-6  # of the tolerance: how exactly a distance is compared with it
 
 SPAN = "outside the span of the data"
 AWAY = "directions from the mean"
 NEAREST = "nearest points"
-PROGRAM = "linear programs"
+SQUARES = "least squares"
 
 
 def in_hull(
@@ -41,7 +48,7 @@ def in_hull(
             they may lie in a subspace.
         tolerance: how far from the hull a point may be and still count as inside, relative to
             the radius of the data (the largest distance to their mean), 1e-12 to 1e-3. Points of
-            the boundary are inside.
+            the boundary are inside. Where all data are one point, relative to its norm.
         threads: by default one a processor.
 
     Returns:
@@ -52,7 +59,9 @@ def in_hull(
         InputError: NaN or infinite numbers, empty arrays, other shapes.
         UnsupportedError: a point that can't be certified either way in float64.
 
-    Accuracy: "outside" is rigorous, with a bound on all roundings; "inside" is to the tolerance.
+    Accuracy: "outside" is rigorous, with a bound on all roundings, and farther than the tolerance;
+    "inside" is to the tolerance. At a distance equal to it to 1e-6, roundings decide. Any unit and
+    any offset: numbers are taken as the float64 that they are.
     Cost: M N d where directions from the mean separate, which in many dimensions is the common
     case; near the boundary some ten times that, and of the order of d^3 for each point. 1,000
     points against 10,000 in 64 dimensions: docs/benchmarks/hull.md.
@@ -100,42 +109,46 @@ class _Question:
     """
 
     def __init__(self, x: np.ndarray, data: np.ndarray, tolerance: float, threads: int) -> None:
-        self.x, self.data, self.tolerance, self.threads = x, data, tolerance, threads
+        self.x, self.data, self.unit = of_common_size(x, data)
+        self.tolerance, self.threads = tolerance, threads
+        asked, rows, size = about_one(self.x, self.data)
         with phase("coordinates of the data"):
-            self.map: Coordinates = whitened(data)
-        self.white, _ = self.map.inward(data)
-        self.asked, off = self.map.inward(x)
-        self.off_size = np.linalg.norm(off, axis=1)
-        self.off = off
+            self.map: Coordinates = whitened(rows)
+        self.allowed = tolerance * radius_of(self.data)
+        self.radius = float(np.ldexp(self.allowed / tolerance, -size))  # in those coordinates
+        self.white, _ = self.map.inward(rows)
+        self.asked, self.off = self.map.inward(asked)
+        self.off_size = lengths(self.off)
         m, k = len(x), min(len(data), x.shape[1] + 1)
         self.inside = np.zeros(m, bool)
         self.open = np.ones(m, bool)
         self.support, self.weights = np.full((m, k), -1, np.int64), np.zeros((m, k))
         self.direction = np.zeros(x.shape)
         self.residual, self.margin = np.full(m, np.nan), np.full(m, np.nan)
-        self.settled: dict[str, int] = dict.fromkeys((SPAN, AWAY, NEAREST, PROGRAM), 0)
+        self.settled: dict[str, int] = dict.fromkeys((SPAN, AWAY, NEAREST, SQUARES), 0)
 
     def answer(self) -> HullMembership:
         """All methods in turn, each for the points that are still open."""
         self._outside_the_span()
         if len(self.map.scales):
             self._away_from_the_mean()
-            reached = self._nearest()
-            self._programs(*reached)
+            self._nearest_whitened()
+            self._least_squares(*self._nearest())
         else:  # all data points are one
             left = np.flatnonzero(self.open)
             self._certify_inside(left, np.zeros((len(left), 1), np.int64), np.ones((len(left), 1)),
                                  SPAN)  # fmt: skip
         if self.open.any():
             raise self._undecided()
+        with np.errstate(over="ignore"):
+            margin = np.ldexp(self.margin, self.unit)
         return HullMembership(
-            self.inside, self.support, self.weights, self.residual, self.direction, self.margin,
+            self.inside, self.support, self.weights, self.residual, self.direction, margin,
             self.tolerance, {name: n for name, n in self.settled.items() if n},
         )  # fmt: skip
 
     def _outside_the_span(self) -> None:
-        limit = self.tolerance / 2 * radius_of(self.data)
-        far = np.flatnonzero(self.off_size > limit)
+        far = np.flatnonzero(self.off_size > self.tolerance * self.radius)
         if len(far):
             self._certify_outside(far, -self.off[far] / self.off_size[far, None], SPAN)
 
@@ -159,41 +172,64 @@ class _Question:
             apart &= np.linalg.norm(towards, axis=1) > 0
             self._certify_outside(left[apart], self.map.outward(towards[apart]), AWAY)
 
-    def _nearest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Wolfe's algorithm; for points that stay open, the rows and weights it had come to."""
+    def _nearest_whitened(self) -> None:
+        """Wolfe's algorithm in coordinates that are well conditioned, whatever the data's are."""
         left = np.flatnonzero(self.open)
-        found = nearest_points(self.white, self.asked[left], self._white_limit(), self.threads)
+        # |p| there at which the residual is a tenth of what is allowed.
+        limit = self.tolerance / 10 * self.radius / float(self.map.scales.max())
+        found = nearest_points(self.white, self.asked[left], limit, self.threads)
         within, beyond = found.status == INSIDE, found.status == OUTSIDE
         self._certify_inside(left[within], found.active[within], found.weights[within], NEAREST)
         apart = self.map.outward(found.differences[beyond])
         self._certify_outside(left[beyond], apart, NEAREST)
-        still = self.open[left]
-        return found.active[still], found.weights[still]
 
-    def _programs(self, active: np.ndarray, weights: np.ndarray) -> None:
+    def _nearest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points near the boundary, by distances as they are: rows, and coordinates that served.
+
+        The tolerance is about those distances, and what is nearest in whitened coordinates is not
+        nearest in others. What is outside the span becomes one more coordinate.
+        """
         left = np.flatnonzero(self.open)
-        for i, start in zip(left, active, strict=True):
-            one = np.array([i])
-            found = by_linear_program(
-                self.white, self.asked[i], self._white_limit(), start[start >= 0]
-            )
-            if found.weights is not None and found.rows is not None:
-                self._certify_inside(one, found.rows[None], found.weights[None], PROGRAM)
-            elif found.direction is not None:
-                self._certify_outside(one, self.map.outward(found.direction[None]), PROGRAM)
-        # Where standard deviations are far apart, the tolerance of the data as they are is wider
-        # than that of whitened coordinates, and the nearest point may be within it.
-        still = self.open[left] & (weights.sum(axis=1) > 0)
-        self._certify_inside(left[still], active[still], weights[still], NEAREST)
+        unit = self.map.scales / self.radius
+        data = np.pad(self.white * unit, ((0, 0), (0, 1)))
+        asked = np.column_stack([self.asked[left] * unit, self.off_size[left] / self.radius])
+        if not len(left):
+            return data, asked, np.zeros((0, 0), np.int64)
+        found = nearest_points(data, asked, self.tolerance, self.threads)
+        within = found.status == INSIDE
+        self._certify_inside(left[within], found.active[within], found.weights[within], NEAREST)
+        self._certify_outside(left[~within], self._normals(left, found.differences)[~within],
+                              NEAREST)  # fmt: skip
+        still = self.open[left]
+        return data, asked[still], found.active[still]
 
-    def _white_limit(self) -> float:
-        """|p| in whitened coordinates below which the residual is a tenth of what is allowed."""
-        return self.tolerance / 10 * radius_of(self.data) / float(self.map.scales.max())
+    def _least_squares(self, data: np.ndarray, asked: np.ndarray, active: np.ndarray) -> None:
+        """What is left, in orthogonal factors: ill-conditioned data, and distances that tie."""
+        for i, at, start in zip(np.flatnonzero(self.open), asked, active, strict=True):
+            one = np.array([i])
+            found = by_least_squares(data, at, start[start >= 0])
+            if found is None:
+                continue
+            self._certify_inside(one, found.rows[None], found.weights[None], SQUARES)
+            normal = self._normals(one, found.difference[None])
+            self._certify_outside(one, normal, SQUARES)
+            if found.final and np.linalg.norm(found.difference) > self.tolerance * (1.0 - _TIE):
+                # No point of the hull is within the tolerance, if only by the roundings of it.
+                self._certify_outside(one, normal, SQUARES, least=0.0)
+
+    def _normals(self, which: np.ndarray, differences: np.ndarray) -> np.ndarray:
+        """Unit normals (., d) from differences in the coordinates of `_nearest`."""
+        along, off = differences[:, :-1] @ self.map.axes, self.off[which]
+        out = off / np.where(self.off_size > 0, self.off_size, 1.0)[which, None]
+        found = along + differences[:, -1:] * out
+        length = np.linalg.norm(found, axis=1, keepdims=True)
+        return found / np.where(length > 0, length, 1.0)
 
     def _certify_inside(
         self, which: np.ndarray, support: np.ndarray, weights: np.ndarray, method: str
     ) -> None:
         """Keep the answers whose weights are proved by the data as they are."""
+        which, support, weights = (a[self.open[which]] for a in (which, support, weights))
         if not len(which):
             return
         order = np.argsort(-weights, axis=1, kind="stable")[:, : self.support.shape[1]]
@@ -208,14 +244,17 @@ class _Question:
         self.residual[kept], self.inside[kept], self.open[kept] = size[good], True, False
         self.settled[method] += len(kept)
 
-    def _certify_outside(self, which: np.ndarray, direction: np.ndarray, method: str) -> None:
-        """Keep the answers whose directions are proved by the data as they are."""
+    def _certify_outside(
+        self, which: np.ndarray, direction: np.ndarray, method: str, least: float | None = None
+    ) -> None:
+        """Keep the answers whose directions prove, for the data as they are, enough distance."""
+        which, direction = (a[self.open[which]] for a in (which, direction))
         if not len(which):
             return
-        least = margins(self.data, self.x[which], direction, self.threads)
-        good = least > 0
+        found = margins(self.data, self.x[which], direction, self.threads)
+        good = found > (self.allowed if least is None else least)
         kept = which[good]
-        self.direction[kept], self.margin[kept] = direction[good], least[good]
+        self.direction[kept], self.margin[kept] = direction[good], found[good]
         self.open[kept] = False
         self.settled[method] += len(kept)
 
