@@ -1,4 +1,4 @@
-"""The tolerance of a hull, and its units: boxes, whose distance to a point is known in closed form."""
+"""The tolerance of a hull, and its units: boxes, whose distances are known in closed form."""
 
 import itertools
 

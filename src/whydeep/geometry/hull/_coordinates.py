@@ -1,4 +1,4 @@
-"""Coordinates in which a hull is well conditioned: of unit size, centred, of full rank and whitened.
+"""Coordinates in which a hull is well conditioned: of unit size, of full rank, whitened.
 
 Membership in a hull does not change under an affine map, so data of any size, at any offset, whose
 features have sizes apart by orders of magnitude, are no harder than others.
@@ -78,10 +78,10 @@ def about_one(points: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndar
     the hull: points beyond 1e30 are moved there, along the line to that row.
     """
     shifted, apart = data - data[0], points - data[0]
-    size = _exponent(shifted) or 0
+    size = _exponent(shifted) or _exponent(apart) or 0
     length = np.abs(apart).max(axis=1, keepdims=True)
     limit = np.ldexp(1.0, size + _FARTHEST)
-    apart = np.where(length > limit, apart * (limit / np.maximum(length, limit)), apart)
+    apart = np.where(length > limit, apart / np.maximum(length, limit) * limit, apart)
     return np.ldexp(apart, -size), np.ldexp(shifted, -size), size
 
 

@@ -260,7 +260,8 @@ class _Question:
 
     def _undecided(self) -> UnsupportedError:
         left = np.flatnonzero(self.open)
-        spread = float(self.map.scales.max() / self.map.scales.min())
+        scales = self.map.scales
+        spread = float(scales.max() / scales.min()) if len(scales) else 1.0
         return UnsupportedError(
             f"{len(left)} points can't be certified to be inside or outside in float64.",
             received=f"points {', '.join(map(str, left[:5]))}{' ...' if len(left) > 5 else ''} "
