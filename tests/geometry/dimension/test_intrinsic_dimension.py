@@ -161,10 +161,63 @@ def test_duplicates_count_once_and_are_reported():
     assert "100 duplicates left out" in repr(repeated)
 
 
-def test_ties_are_counted():
-    grid = np.round(np.random.default_rng(6).normal(size=(400, 3)), 1)
-    assert intrinsic_dimension(grid).ties > 10
-    assert intrinsic_dimension(grid + 0.0, "gride").value > 0
+@pytest.mark.parametrize("method", METHODS)
+def test_rounded_numbers_are_said_to_be_rounded(method):
+    """By brute force: how many points have two nearest neighbours at one distance."""
+    steps = np.unique(np.rint(np.random.default_rng(6).normal(size=(400, 3)) * 10), axis=0)
+    apart = np.sort(((steps[:, None] - steps) ** 2).sum(axis=-1), axis=1)
+    ties = int((apart[:, 1] == apart[:, 2]).sum())
+    assert 20 < ties < 130
+    with pytest.warns(UserWarning, match=f"{ties} of {len(steps)} points have two nearest"):
+        assert intrinsic_dimension(steps / 10, method).ties == ties
+
+
+def _lattices():
+    rng = np.random.default_rng(60)
+    yield "linspace", np.linspace(0, 1, 1000)[:, None]
+    yield "whole numbers", np.arange(1000)[:, None]
+    yield "sevenths", np.arange(1000)[:, None] / 7
+    yield "summed", np.cumsum(np.full(1000, 0.1))[:, None]
+    angle = np.arange(500) * 2 * np.pi / 500
+    yield "circle", np.column_stack([np.cos(angle), np.sin(angle)])
+    rows = np.arange(900) // 30
+    yield "hexagons", np.column_stack([np.arange(900) % 30 + rows / 2, rows * np.sqrt(0.75)])
+    for d, n in ((2, 30), (3, 10), (4, 5)):
+        lattice = np.stack(np.meshgrid(*[np.linspace(0, 1, n)] * d), axis=-1).reshape(-1, d)
+        turn, _ = np.linalg.qr(rng.normal(size=(d, d)))
+        yield f"{d}-D", lattice
+        yield f"{d}-D turned", lattice @ turn
+        yield f"{d}-D of unequal sides", lattice * np.geomspace(1, 0.3, d)
+    yield "few digits", np.round(rng.normal(size=(2000, 1)), 2)
+    yield "simplex", np.eye(50)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("unit", "offset"), [(1.0, 0.0), (1e-200, 0.0), (1e200, 0.0), (1.0, 1e9)])
+def test_lattices_have_no_dimension_whatever_the_rounding(method, unit, offset):
+    for _, x in _lattices():
+        with pytest.raises(InputError, match="equally far"):
+            intrinsic_dimension(x * unit + offset, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_unit_and_no_offset_changes_a_dimension(method):
+    x = np.random.default_rng(61).uniform(size=(500, 2))
+    plain = intrinsic_dimension(x, method)
+    for unit in (2.0**-700, 2.0**700, 2.0**-1000, 2.0**1000):
+        other = intrinsic_dimension(x * unit, method)
+        assert other.value == pytest.approx(plain.value, rel=1e-9)
+        assert other.stderr == pytest.approx(plain.stderr, rel=1e-9)
+        assert other.distance / unit == pytest.approx(plain.distance, rel=1e-9)
+    steps = np.rint(x * 2**20) / 2**20  # exact with the offset
+    moved = intrinsic_dimension(steps + 2.0**30, method)
+    # There, distances that differ by the rounding of 1e9, 1e-6, are equal.
+    assert moved.value == pytest.approx(intrinsic_dimension(steps, method).value, rel=1e-5)
+
+
+def test_ties_are_seen_through_single_precision():
+    with pytest.raises(InputError, match="equally far"):
+        intrinsic_dimension(np.linspace(0, 1, 1000, dtype=np.float32)[:, None])
 
 
 @pytest.mark.parametrize(("method", "d"), [("twonn", 2), ("mle", 2), ("gride", 3)])

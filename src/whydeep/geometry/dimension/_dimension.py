@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from whydeep.network import check_whole
 __all__ = ["METHODS", "from_distances", "intrinsic_dimension", "read_neighbours"]
 
 METHODS = tuple(ESTIMATORS)
+
+_MANY = 1 / 3  # share of ties at which there is no estimate
+_SOME = 0.02  # share of ties that is worth a warning
 
 SOURCES = {
     "twonn": "Facco, d'Errico, Rodriguez and Laio 2017, Scientific Reports 7:12140",
@@ -49,8 +53,12 @@ def intrinsic_dimension(x: Any, method: str = "twonn", *, k: int | None = None) 
         A `Dimension`: `value`, `stderr`, `duplicates`, `ties`, `distance`, `cite()`.
 
     Raises:
-        InputError: bad numbers; too few distinct points; an unknown method.
+        InputError: bad numbers; too few distinct points; an unknown method; more than a third of
+            the points with two nearest neighbours at one distance, as on a grid.
         UnsupportedError: a method of scikit-dimension where that is not installed.
+
+    Warns:
+        UserWarning: more than 2% of the points are like that.
 
     Accuracy: the laws are exact for constant density on a flat manifold. **Known bias**: with
     2,000 points true dimensions of 2, 5, 10 and 20 come out as about 2, 5, 9 and 15, by all of
@@ -104,12 +112,24 @@ def from_distances(
 ) -> Dimension:
     """An estimate from distances (N, k) and the blocks (N,) of the points."""
     estimate = ESTIMATORS[method]
-    value = estimate(distances)
+    value = estimate(distances) if ties <= _MANY * points else np.inf
     if not np.isfinite(value):
         raise InputError(
-            "The neighbours of every point are equally far: no dimension follows from them.",
-            received=f"{points} distinct points, {ties} of them with ties",
-            cause="points of a regular grid, or a simplex",
+            "The nearest neighbours are equally far: no dimension follows from them.",
+            received=f"{points} distinct points, {ties} of them with two nearest neighbours at one "
+            "distance, to rounding",
+            needed="points of a continuous law, for which that never happens",
+            cause="points of a regular grid, numbers rounded to few digits, or a simplex",
+            suggestion="the numbers before they were rounded, or x + uniform noise as large as "
+            "the step of the rounding: the dimension is then that of larger scales",
+        )
+    if ties > _SOME * points:
+        warnings.warn(
+            f"{ties} of {points} points have two nearest neighbours at one distance, as rounded "
+            "numbers have: the estimate is too large, by some per cent for every per cent of them "
+            'if it is "twonn". Numbers before they were rounded, fewer points, or "mle" with more '
+            "neighbours have less of this.",
+            stacklevel=3,
         )
     return Dimension(
         value, jackknife(estimate, distances, number), method, distances.shape[1], points,

@@ -14,6 +14,7 @@ from whydeep.progress import phase
 __all__ = ["Neighbours", "blocks", "neighbours"]
 
 _BLOCKS = 32
+_ROUNDED = 4.0  # units of rounding, of the largest row, by which equal distances may differ
 _ROWS = 1 << 22  # numbers of a block of differences
 
 
@@ -23,7 +24,8 @@ class Neighbours:
 
     Args:
         points: (N, d) distinct.
-        distances: (N, k), in rising order, none of them 0.
+        distances: (N, k), in rising order, none of them 0; what differs by no more than the
+            roundings of the data is equal.
         duplicates: rows that were left out because an equal one is there.
     """
 
@@ -33,9 +35,9 @@ class Neighbours:
 
     @property
     def ties(self) -> int:
-        """How many points have two neighbours at equal distance, as numbers on a grid give."""
+        """How many points have their two nearest neighbours equally far, as on a grid."""
         d = self.distances
-        return int((d[:, 1:] == d[:, :-1]).any(axis=1).sum()) if d.shape[1] > 1 else 0
+        return int((d[:, 1] == d[:, 0]).sum()) if d.shape[1] > 1 else 0
 
 
 def neighbours(x: Any, count: int) -> Neighbours:
@@ -51,9 +53,12 @@ def neighbours(x: Any, count: int) -> Neighbours:
             needed=f"more than {count + 1}: {count} neighbours of each are used",
         )
     # Large offsets would cancel in the search, and one unit for all keeps squares from overflow.
-    points = distinct - distinct.mean(axis=0)
+    half = distinct * 0.5  # differences of the largest numbers overflow
+    points = half - half[0]
+    points -= points.mean(axis=0)
     unit = float(np.abs(points).max())
     points = points / unit
+    size = float(np.linalg.norm(half / unit, axis=1).max())
     with phase("nearest neighbours"):
         search = NearestNeighbors(n_neighbors=count).fit(points)
         found = search.kneighbors(return_distance=False)
@@ -62,14 +67,30 @@ def neighbours(x: Any, count: int) -> Neighbours:
     for i in range(0, len(points), step):  # anew: the search may have used |a|^2 - 2 ab + |b|^2
         apart = points[found[i : i + step]] - points[i : i + step, None]
         distances[i : i + step] = np.sqrt(np.einsum("nkd,nkd->nk", apart, apart))
-    distances = np.sort(distances, axis=1)
+    distances = _tied(np.sort(distances, axis=1), _ROUNDED * _resolution(distinct) * size)
     if not distances[:, 0].min() > 0:
         raise InputError(
             "Some points differ by less than float64 resolves.",
             received=f"a nearest distance of 0, relative to a size of {unit:.3g}",
             suggestion="round the data, so that such points become equal and are left out",
         )
-    return Neighbours(distinct, distances * unit, len(rows) - len(distinct))
+    return Neighbours(distinct, distances * unit * 2.0, len(rows) - len(distinct))
+
+
+def _resolution(rows: np.ndarray) -> float:
+    """The unit of rounding of the numbers, which may have been of single precision."""
+    with np.errstate(over="ignore"):
+        single = np.array_equal(rows, rows.astype(np.float32))
+    return float(np.finfo(np.float32 if single else np.float64).eps)
+
+
+def _tied(distances: np.ndarray, rounding: float) -> np.ndarray:
+    """Distances (N, k), in rising order, with those made equal that differ by roundings only."""
+    out = distances.copy()
+    for j in range(1, out.shape[1]):
+        close = distances[:, j] - distances[:, j - 1] <= rounding
+        out[close, j] = out[close, j - 1]
+    return out
 
 
 def blocks(points: np.ndarray) -> np.ndarray:
@@ -77,7 +98,7 @@ def blocks(points: np.ndarray) -> np.ndarray:
 
     Points of a block share neighbours, and points of different blocks mostly do not.
     """
-    n = len(points)
+    n, points = len(points), points / (float(np.abs(points).max()) or 1.0)
     number = np.zeros(n, np.int64)
     count = 1
     while count < _BLOCKS and n >= 16 * count:

@@ -27,7 +27,8 @@ class Dimension:
         neighbours: of each point that were used; 0 where that is unknown.
         points: distinct rows.
         duplicates: rows left out because they equal another.
-        ties: points with two neighbours at equal distance: numbers on a grid, which bias upwards.
+        ties: points whose two nearest neighbours are equally far, to the rounding of the data:
+            a continuous law has none, rounded numbers have, and they bias upwards.
         distance: median distance to the farthest neighbour used: the scale that was looked at.
         source: author, year, equation.
     """

@@ -179,7 +179,7 @@ def manifold_test(x: Any, *, most: int = 128, draws: int = 4, seed: int = 0) -> 
         cloud = rng.normal(size=(own[0].points, int(kept.sum()))) * scales[kept] @ axes[kept]
         clouds.append([d.value for d in dimension_over_scales(cloud, most=own[-1].neighbours)])
     found = np.array(clouds)
-    variances = scales**2
+    variances = (scales / scales[0]) ** 2
     return ManifoldTest(
         own, found.mean(axis=0), found.std(axis=0, ddof=1), rows.shape[1],
         float(variances.sum() ** 2 / np.sum(variances**2)), draws, seed,

@@ -17,6 +17,8 @@ from whydeep.progress import phase
 
 __all__ = ["check_window", "held", "make_slice"]
 
+_LONGEST = 1e150
+
 
 def make_slice(
     f: PiecewiseLinear,
@@ -30,6 +32,7 @@ def make_slice(
 
     Raises:
         InputError: shapes that do not fit, directions that span no plane, an empty window.
+        UnsupportedError: values that overflow.
     """
     points = []
     for name, value in (("origin", origin), ("u", u), ("v", v)):
@@ -42,8 +45,11 @@ def make_slice(
             )
         points.append(array)
     directions = np.stack([points[1].ravel(), points[2].ravel()])
-    lengths = np.linalg.norm(directions, axis=1)
-    singular = np.linalg.svd(directions / np.maximum(lengths, 1e-300)[:, None], compute_uv=False)
+    largest = np.abs(directions).max(axis=1, keepdims=True)
+    units = directions / np.where(largest > 0, largest, 1.0)  # squares of any size are numbers
+    lengths = np.linalg.norm(units, axis=1)
+    singular = np.linalg.svd(units / np.maximum(lengths, 1.0)[:, None], compute_uv=False)
+    lengths = lengths * largest[:, 0]
     if not (lengths > 0).all() or singular[-1] < 1e-12:
         raise InputError(
             "The two directions do not span a plane.",
@@ -59,6 +65,8 @@ def make_slice(
             received=f"layers={layers}",
             needed=f"a whole number from 0 to {len(f.kinks)}: {', '.join(f.names)}",
         )
+    corners = [points[0] + s * points[1] + t * points[2] for s in sides[:2] for t in sides[2:]]
+    f.check_range(np.stack(corners))
     return Slice(f, points[0], points[1], points[2], sides, kept)
 
 
@@ -71,6 +79,12 @@ def check_window(window: Sequence[float]) -> tuple[float, float, float, float]:
     if not (sides[0] < sides[1] and sides[2] < sides[3]):
         raise InputError("The window is empty.", received=str(sides),
                          needed="(smallest s, largest s, smallest t, largest t)")  # fmt: skip
+    lengths = sides[1] - sides[0], sides[3] - sides[2]
+    if max(map(abs, (*sides, *lengths))) > _LONGEST or min(lengths) < 1.0 / _LONGEST:
+        raise InputError("Areas in this window are no float64.", received=str(sides),
+                         needed=f"sides from {1 / _LONGEST:g} to {_LONGEST:g}",
+                         suggestion="other directions u and v, of which s and t are the "
+                         "multiples")  # fmt: skip
     return sides[0], sides[1], sides[2], sides[3]
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whydeep.errors import InputError
+from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.pieces._kinks import Kink, named_kink
 from whydeep.geometry.pieces._maps import AffineMap, Matrix
 
 __all__ = ["PiecewiseLinear", "from_layers"]
+
+_LEAST = 1e-290  # below it, numbers lose digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +31,36 @@ class PiecewiseLinear:
         outputs: shape of one output.
         maps: affine, one more than the kinks.
         kinks: in the order in which they are applied; `names` are theirs.
+
+    Raises:
+        InputError: numbers that are not finite.
     """
 
     shape: tuple[int, ...]
     outputs: tuple[int, ...]
     maps: tuple[AffineMap, ...]
     kinks: tuple[Kink, ...]
+
+    def __post_init__(self) -> None:
+        for number, part in enumerate((*self.maps, *self.kinks)):
+            arrays = {
+                name: value
+                for name, value in vars(part).items()
+                if isinstance(value, np.ndarray) and not np.isfinite(value).all()
+            }
+            for name, value in arrays.items():
+                bad = int((~np.isfinite(value)).sum())
+                where = (
+                    f"layer {number + 1}" if number < len(self.maps)
+                    else f"kink {number - len(self.maps) + 1}, {part.name}"  # type: ignore[union-attr]
+                )  # fmt: skip
+                raise InputError(
+                    "The function has numbers that are not finite.",
+                    received=f"{bad} of {value.size} numbers of the {name} of {where} are NaN or "
+                    "infinite",
+                    needed="finite weights and biases",
+                    cause="a training that diverged, or memory that nothing was written to",
+                )
 
     def __repr__(self) -> str:
         units = sum(kink.columns for kink in self.kinks)
@@ -72,6 +98,33 @@ class PiecewiseLinear:
         if not np.isfinite(array).all():
             raise InputError("The inputs have numbers that are not finite.")
         return array.reshape(len(array), math.prod(self.shape))
+
+    def check_range(self, x: np.ndarray) -> None:
+        """Refuse inputs (N, *shape) at which values leave the range of float64.
+
+        Raises:
+            UnsupportedError: they overflow, or weights that are not 0 give nothing but zeros.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            states = list(self.states(x))
+        size = float(np.abs(self.rows(x)).max(initial=0.0))
+        for number, (state, affine) in enumerate(zip(states, self.maps, strict=True)):
+            lost = False
+            if isinstance(affine, Matrix):
+                weight, bias = (float(np.abs(a).max(initial=0.0)) for a in vars(affine).values())
+                alone, size = size, max(size * weight, bias)
+                lost = min(weight, alone) > 0.0 and size < _LEAST
+            else:
+                size = float(np.abs(state).max(initial=0.0))
+            if lost or not np.isfinite(state).all():
+                raise UnsupportedError(
+                    f"The values of layer {number + 1} leave the range of float64.",
+                    received="values below 1e-290" if lost else "infinite values",
+                    cause=f"weights that are too {'small' if lost else 'large'} for this depth, or "
+                    "inputs that are",
+                    suggestion="all weights of a layer and its bias over one number: a network "
+                    "with relu then has the same pieces, if the biases of later layers follow",
+                )
 
     def next_state(self, layer: int, state: np.ndarray) -> np.ndarray:
         """From the state of a kink to that of the next one, or to the outputs."""
@@ -141,7 +194,8 @@ def from_layers(
         *parameters: of the activation, such as a slope.
 
     Raises:
-        InputError: an unknown name, or shapes that do not fit.
+        InputError: an unknown name, shapes that do not fit, no layers, a layer without units,
+            numbers that are not finite.
 
     Example:
         >>> weights = [np.ones((2, 1)), np.ones((1, 2))]
@@ -150,19 +204,21 @@ def from_layers(
         >>> f(np.array([[2.0]]))
         array([[3.]])
     """
-    maps, kinks, before = [], [], np.shape(weights[0])[-1]
-    if len(weights) != len(biases):
+    if len(weights) != len(biases) or not len(weights):
         raise InputError(
             "Every layer has a weight and a bias.",
             received=f"{len(weights)} weights, {len(biases)} biases",
+            needed="as many of both, one layer or more",
         )
+    maps, kinks, before = [], [], (np.shape(weights[0]) or (0,))[-1]
     for number, (w, b) in enumerate(zip(weights, biases, strict=True)):
         weight, bias = np.asarray(w, np.float64), np.asarray(b, np.float64)
-        if weight.ndim != 2 or weight.shape[1] != before or bias.shape != weight.shape[:1]:
+        fits = weight.ndim == 2 and weight.shape[1] == before and bias.shape == weight.shape[:1]
+        if not fits or not weight.size:
             raise InputError(
                 f"Layer {number + 1} does not fit.",
                 received=f"weight {weight.shape}, bias {bias.shape}",
-                needed=f"weight (n, {before}) and bias (n,)",
+                needed=f"weight (n, {before or 'm'}) and bias (n,), n at least 1",
             )
         maps.append(Matrix(np.ascontiguousarray(weight.T), bias))
         before = len(bias)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.errors import UnsupportedError
+from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.pieces import AffineMap, Function, Kink, Matrix, PiecewiseLinear
 
 __all__ = ["Backend", "Bend", "Step", "Tape", "bilinear", "refuse_smooth", "refuse_unknown"]
@@ -125,6 +125,14 @@ def _map(
     function = backend.function(steps, ins, outs, tape)
     before = sum(math.prod(tape.shapes[i]) for i in ins)
     bias = np.asarray(function(np.zeros((1, before))), np.float64)[0]
+    if not np.isfinite(bias).all():
+        raise InputError(
+            "The function has numbers that are not finite.",
+            received=f"{int((~np.isfinite(bias)).sum())} NaN or infinite values of the "
+            f"{len(bias)} that an affine part gives for zeros",
+            needed="finite weights and biases",
+            cause="a training that diverged, or memory that nothing was written to",
+        )
     if before * len(bias) > _MOST_ENTRIES:
         return Function(function)
     weight = backend.slopes(function, before, len(bias))

@@ -59,7 +59,7 @@ def read_torch_module(module: Any, shape: tuple[int, ...]) -> PiecewiseLinear:
     The module is copied to float64 and exported with any number of examples.
 
     Raises:
-        InputError: it depends on the batch, or can't be exported.
+        InputError: it depends on the batch, can't be exported, or has numbers that are not finite.
         UnsupportedError: an operation that is not piecewise linear, by name.
     """
     import torch
@@ -87,6 +87,15 @@ def _check(torch: Any, module: Any) -> None:
                 received=f"{type(part).__name__} at {name or 'the module itself'}",
                 needed="batch normalisation by running statistics, and no dropout",
                 suggestion="module.eval()",
+            )
+    for name, numbers in (*module.named_parameters(), *module.named_buffers()):
+        if numbers.is_floating_point() and not torch.isfinite(numbers).all():
+            bad = int((~torch.isfinite(numbers)).sum())
+            raise InputError(
+                "The module has numbers that are not finite.",
+                received=f"{bad} of {numbers.numel()} numbers of {name} are NaN or infinite",
+                needed="finite parameters and buffers",
+                cause="a training that diverged, or memory that nothing was written to",
             )
 
 
@@ -126,7 +135,15 @@ def _checked(torch: Any, module: Any, found: PiecewiseLinear) -> PiecewiseLinear
     x = np.random.default_rng(0).normal(size=(3, *found.shape))
     with torch.no_grad():
         own = [module(torch.as_tensor(row[None])).numpy()[0] for row in x]
-    ours = found(x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ours = found(x)
+    if not (np.isfinite(own).all() and np.isfinite(ours).all()):
+        raise UnsupportedError(
+            "The module's outputs are not finite at ordinary inputs.",
+            received="NaN or infinite outputs at normal inputs, in float64",
+            needed="finite outputs",
+            cause="weights so large that values overflow, or a division by zero",
+        )
     scale = max(1.0, float(np.abs(own).max()))
     if not np.allclose(np.stack(own), ours, rtol=0, atol=1e-9 * scale):
         raise UnsupportedError(

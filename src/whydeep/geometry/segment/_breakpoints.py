@@ -121,7 +121,8 @@ def breakpoints(f: Any, start: Any, end: Any) -> Breakpoints:
 
     Raises:
         InputError: shapes that do not fit, or twice the same input.
-        UnsupportedError: a function that is not piecewise linear.
+        UnsupportedError: a function that is not piecewise linear; values that leave the range of
+            float64.
 
     Accuracy: float64; between two breakpoints every unit is affine, and its zero follows from its
         values at both. Places closer than 1e-13 are one.
@@ -146,6 +147,7 @@ def breakpoints(f: Any, start: Any, end: Any) -> Breakpoints:
                              needed=f"finite numbers of shape {function.shape}")  # fmt: skip
     if (ends[0] == ends[1]).all():
         raise InputError("The segment is one point.", needed="two different inputs")
+    function.check_range(np.stack(ends))
     state = function.maps[0](function.rows(np.stack(ends)))
     largest = np.abs(np.stack(ends)).reshape(2, -1).max(axis=0)
     floor = function.maps[0].rounding(largest, state)
