@@ -15,7 +15,7 @@ import numpy as np
 from whydeep.activations._function import ScalarFunction
 from whydeep.errors import InputError
 
-__all__ = ["custom"]
+__all__ = ["custom", "joined"]
 
 
 def custom(
@@ -71,16 +71,23 @@ def custom(
             needed="finite values for every real argument: preactivations take them all",
             suggestion="guard the domain with jnp.where on both sides (value and argument)",
         )
-    pieces = (function,) * (len(ordered) + 1)
-    if ordered:  # a piece is evaluated on its own side of a kink only, up to the kink itself
-        edges = (-math.inf, *ordered, math.inf)
+    return joined(function, ordered, label)
+
+
+def joined(
+    function: Callable[[Any], Any], kinks: tuple[float, ...], name: str
+) -> ScalarFunction:
+    """A function known to be fit, cut at its `kinks`, which increase."""
+    pieces = (function,)
+    if kinks:  # a piece is evaluated on its own side of a kink only, up to the kink itself
+        edges = (-math.inf, *kinks, math.inf)
         pieces = tuple(
             functools.partial(
                 _inside, function=function, low=a + _smallest_step(a), high=b - _smallest_step(b)
             )
             for a, b in itertools.pairwise(edges)
         )
-    return ScalarFunction(label, pieces, ordered)
+    return ScalarFunction(name, pieces, kinks)
 
 
 def _smallest_step(kink: float) -> float:

@@ -23,6 +23,7 @@ __all__ = ["Found", "propagate", "propagate_traced"]
 
 _REPEATS = 8  # independent sets of draws, whose scatter is the standard error
 _BLOCK_BYTES = 256 << 20
+_WORK_BYTES = 4 << 30  # of all layers of a block, which are kept until it is done
 _ARRAYS_AT_ONCE = 6  # alive while one layer is computed
 
 
@@ -220,8 +221,15 @@ def _tile(steps: Plan, sizes: tuple[int, int], tile: int | None, itemsize: int) 
     most = max(1, *sizes)
     if tile is not None:
         return min(tile, most)
-    fits = math.isqrt(max(1, _BLOCK_BYTES // _bytes_per_pair(steps, itemsize)))
+    one = _bytes_per_pair(steps, itemsize)
+    room = min(_WORK_BYTES, available() // 2)
+    fits = math.isqrt(min(_BLOCK_BYTES // one, room // _work(steps, one)))
     return min(max(fits, 1), most)
+
+
+def _work(steps: Plan, bytes_per_pair: int) -> int:
+    """What all layers hold of one pair."""
+    return max(bytes_per_pair * len(steps.steps) // 4, 1)
 
 
 def _check_memory(steps: Plan, sizes: tuple[int, int], side: int, itemsize: int) -> None:
@@ -229,7 +237,7 @@ def _check_memory(steps: Plan, sizes: tuple[int, int], side: int, itemsize: int)
     last = steps.steps[steps.step_of_node[-1]]
     entries = 1 if last.flat else last.count**2
     results = 2 * sizes[0] * sizes[1] * entries * itemsize
-    working = side**2 * _bytes_per_pair(steps, itemsize) * len(steps.steps) // 4
+    working = side**2 * _work(steps, _bytes_per_pair(steps, itemsize))
     there = available()
     if results + working <= there:
         return

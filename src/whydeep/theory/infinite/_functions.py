@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.activations import ScalarFunction, custom, get
+from whydeep.activations import ScalarFunction, get, joined
 
 __all__ = ["IDENTITY", "affine", "composed", "euler", "multiplied", "summed"]
 
 IDENTITY = get("linear")
 _GRID = np.linspace(-40.0, 40.0, 16_001)
+_LONGEST_NAME = 60
+
+Line = tuple[Callable[..., Any], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Program:
+    """Functions applied line by line: each to earlier values by number, of which z is the first.
+
+    What is used twice is computed once, and a thousand functions one after the other are no
+    deeper than one.
+    """
+
+    lines: tuple[Line, ...]
+
+    def __call__(self, z: Any) -> Any:
+        values = [z]
+        for function, places in self.lines:
+            values.append(function(*(values[k] for k in places)))
+        return values[-1]
 
 
 def composed(outer: ScalarFunction, inner: ScalarFunction) -> ScalarFunction:
@@ -31,9 +53,7 @@ def _composed(outer: ScalarFunction, inner: ScalarFunction) -> ScalarFunction:
     kinks = {*inner.kinks}
     for kink in outer.kinks:
         kinks |= set(_crossings(inner, kink))
-    return custom(
-        lambda z: outer(inner(z)), kinks=tuple(kinks), name=f"{outer.name} of {inner.name}"
-    )
+    return _then(inner, outer, tuple(kinks), f"{outer.name} of {inner.name}")
 
 
 @functools.lru_cache(maxsize=256)
@@ -41,19 +61,13 @@ def summed(first: ScalarFunction, second: ScalarFunction) -> ScalarFunction:
     """Z -> first(z) + second(z)."""
     if first.slopes and second.slopes:
         return _homogeneous(first.slopes[0] + second.slopes[0], first.slopes[1] + second.slopes[1])
-    return custom(
-        lambda z: first(z) + second(z), kinks=_both(first, second),
-        name=f"({first.name} + {second.name})",
-    )  # fmt: skip
+    return _both(operator.add, first, second, f"({first.name} + {second.name})")
 
 
 @functools.lru_cache(maxsize=256)
 def multiplied(first: ScalarFunction, second: ScalarFunction) -> ScalarFunction:
     """Z -> first(z) second(z)."""
-    return custom(
-        lambda z: first(z) * second(z), kinks=_both(first, second),
-        name=f"({first.name} x {second.name})",
-    )  # fmt: skip
+    return _both(operator.mul, first, second, f"({first.name} x {second.name})")
 
 
 @functools.lru_cache(maxsize=256)
@@ -61,10 +75,15 @@ def affine(function: ScalarFunction, scale: float, shift: float) -> ScalarFuncti
     """Z -> scale function(z) + shift."""
     if function.slopes and shift == 0.0:
         return _homogeneous(scale * function.slopes[0], scale * function.slopes[1])
-    return custom(
-        lambda z: scale * function(z) + shift, kinks=function.kinks,
-        name=f"({scale:g} {function.name} + {shift:g})",
-    )  # fmt: skip
+    before = _lines(function)
+    last, places = before[-1]
+    if isinstance(last, functools.partial) and last.func is _affine:  # two such maps are one
+        shift += scale * last.keywords["shift"]
+        scale *= last.keywords["scale"]
+        line = functools.partial(_affine, scale=scale, shift=shift), places
+        return _function((*before[:-1], line), function.kinks, function.name)
+    moved = functools.partial(_affine, scale=scale, shift=shift)
+    return _then(function, moved, function.kinks, f"({scale:g} {function.name} + {shift:g})")
 
 
 @functools.lru_cache(maxsize=256)
@@ -72,28 +91,70 @@ def euler(function: ScalarFunction) -> ScalarFunction:
     """The function z f'(z): itself if it is positively homogeneous (Euler)."""
     if function.slopes:
         return function
-    return custom(
-        lambda z: z * jax.jvp(function, (z,), (jnp.ones_like(z),))[1], kinks=function.kinks,
-        name=f"z {function.name}'",
-    )  # fmt: skip
+    lines = ((functools.partial(_euler, function=function), (0,)),)
+    return _function(lines, function.kinks, f"z {function.name}'")
 
 
 @functools.lru_cache(maxsize=256)
 def _homogeneous(left: float, right: float) -> ScalarFunction:
-    def piece(z: Any, slope: float) -> Any:
-        return slope * z
-
     if left == right == 1.0:
         return IDENTITY
     return ScalarFunction(
         f"homogeneous({left:g}, {right:g})",
-        (functools.partial(piece, slope=left), functools.partial(piece, slope=right)),
+        (functools.partial(_scaled, slope=left), functools.partial(_scaled, slope=right)),
         kinks=(0.0,), slopes=(left, right), odd=left == right,
     )  # fmt: skip
 
 
-def _both(first: ScalarFunction, second: ScalarFunction) -> tuple[float, ...]:
-    return tuple(sorted({*first.kinks, *second.kinks}))
+def _scaled(z: Any, slope: float) -> Any:
+    return slope * z
+
+
+def _affine(z: Any, scale: float, shift: float) -> Any:
+    return scale * z + shift
+
+
+def _euler(z: Any, function: ScalarFunction) -> Any:
+    return z * jax.jvp(function, (z,), (jnp.ones_like(z),))[1]
+
+
+def _lines(function: ScalarFunction) -> tuple[Line, ...]:
+    """The program of a function that this room has made; of another, itself."""
+    piece = function.pieces[0]
+    whole = piece.keywords.get("function") if isinstance(piece, functools.partial) else piece
+    return whole.lines if isinstance(whole, _Program) else ((function, (0,)),)
+
+
+def _function(lines: tuple[Line, ...], kinks: tuple[float, ...], name: str) -> ScalarFunction:
+    half = _LONGEST_NAME // 2
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:half]} ... {name[-half:]}"
+    return joined(_Program(lines), tuple(sorted(kinks)), shown)
+
+
+def _then(
+    inner: ScalarFunction, outer: Callable[[Any], Any], kinks: tuple[float, ...], name: str
+) -> ScalarFunction:
+    before = _lines(inner)
+    return _function((*before, (outer, (len(before),))), kinks, name)
+
+
+def _both(
+    join: Callable[[Any, Any], Any], first: ScalarFunction, second: ScalarFunction, name: str
+) -> ScalarFunction:
+    """`join` of two functions; the lines that they share stand once."""
+    lines = list(_lines(first))
+    known = {line: k for k, line in enumerate(lines, start=1)}
+    ends = [len(lines)]
+    numbers = [0]  # of the second's values among all
+    for function, places in _lines(second):
+        line = (function, tuple(numbers[k] for k in places))
+        if line not in known:
+            lines.append(line)
+            known[line] = len(lines)
+        numbers.append(known[line])
+    ends.append(numbers[-1])
+    lines.append((join, tuple(ends)))
+    return _function(tuple(lines), tuple({*first.kinks, *second.kinks}), name)
 
 
 def _crossings(function: ScalarFunction, level: float) -> list[float]:

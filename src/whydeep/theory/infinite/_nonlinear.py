@@ -35,7 +35,7 @@ def function_kernel(
         return None
     if kind == "tangent" and a == b and run.plan.steps[a].scaled:
         return _with_scale(run, a, f, g, t, side, full=full)
-    if f is g:
+    if f == g:
         mean = _same(run, f, a, b, side, full=full, slope=kind == "tangent")
         return mean if kind == "second" else mean * t
     if f is IDENTITY or g is IDENTITY:
@@ -52,10 +52,10 @@ def _same(
 ) -> Any:
     """<f f>, or <f' f'>."""
     q1, q2 = run.variance(a, side.left), run.variance(b, side.right)
+    k = run.second(a, b, side, full=full)
     length = run.series(f, (q1, q2))
     qa = side.spread(q1, right=False, full=full)
     qb = side.spread(q2, right=True, full=full)
-    k = run.second(a, b, side, full=full)
     return (slope_mean if slope else image_mean)(f, qa, qb, k, length)
 
 
@@ -84,7 +84,7 @@ def _with_scale(
     k = run.second(a, a, side, full=full)
     rest = t - rate * k
     left, right = euler(f), euler(g)
-    if f is g:
+    if f == g:
         bent = _same(run, f, a, a, side, full=full, slope=True)
         return bent * rest + rate * _same(run, left, a, a, side, full=full, slope=False)
     if f is IDENTITY or g is IDENTITY:

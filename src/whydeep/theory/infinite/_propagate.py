@@ -14,6 +14,7 @@ draws (Yang 2019 and 2020, Tensor Programs I and II).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,14 @@ from whydeep.theory.infinite._sampled import sampled_kernels
 __all__ = ["CROSS", "SELF", "Propagation", "Side"]
 
 _SERIES = 1e-13
+_NESTED = 16  # values that wait for one another on Python's own stack: about ten frames each
+
+
+class _TooNestedError(Exception):
+    """A value is asked for below so many others that it has to be found before them."""
+
+    def __init__(self, key: Any, make: Callable[[], Any]) -> None:
+        self.key, self.make = key, make
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,10 @@ SELF = (Side(0, 0, 1), Side(1, 1, 1))
 class Propagation:
     """The kernels of one block of inputs against another, computed when first asked for.
 
+    A rule asks for the values that it needs, whose rules ask for others, down to the input. Where
+    these lie deep, rules are left and begun again once what they asked for is known, so that a
+    network's depth never meets Python's stack: a rule asks before it computes.
+
     Args:
         plan: of the network.
         inputs: x1 and x2, (A, *dims) and (B, *dims).
@@ -95,6 +108,7 @@ class Propagation:
     graphs: tuple[Any, Any] = (None, None)
     error: float = 0.0
     memo: dict[Any, Any] = field(default_factory=dict)
+    nested: int = 0
 
     def second(self, i: int, j: int, side: Side, *, full: bool) -> Any:
         """C(i, j): (pairs..., P, Q), or (pairs..., P) for equal positions."""
@@ -198,9 +212,25 @@ class Propagation:
 
     # -- how a kernel is found ------------------------------------------------------------------
 
-    def _once(self, key: Any, make: Any) -> Any:
-        if key not in self.memo:
-            self.memo[key] = make()
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key in self.memo:
+            return self.memo[key]
+        if self.nested >= _NESTED:
+            raise _TooNestedError(key, make)
+        waiting = [(key, make)] if self.nested == 0 else []
+        self.nested += 1
+        try:
+            if not waiting:
+                self.memo[key] = make()
+            while waiting:
+                below, rule = waiting[-1]
+                try:
+                    self.memo[below] = rule()
+                    waiting.pop()
+                except _TooNestedError as deeper:
+                    waiting.append((deeper.key, deeper.make))
+        finally:
+            self.nested -= 1
         return self.memo[key]
 
     def asked(self, kind: str, i: int, j: int, side: Side, *, full: bool) -> Any:
@@ -266,7 +296,11 @@ class Propagation:
             if is_linear(two):
                 return linear_kernel(self, kind, i, j, side, full=full, right=True)
         if one.unary is not None and two.unary is not None:
-            return function_kernel(self, kind, one.unary, two.unary, side, full=full)
+            left, right = one.unary, two.unary  # which many steps may share
+            return self._once(
+                (kind, left, right, side, full),
+                lambda: function_kernel(self, kind, left, right, side, full=full),
+            )
         for step, right in ((one, False), (two, True)):
             if isinstance(step.layer, Product) and step.unary is None:
                 return product_against(self, kind, i, j, side, full=full, right=right)

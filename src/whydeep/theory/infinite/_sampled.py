@@ -75,8 +75,8 @@ def sampled_kernels(run: Propagation, i: int, j: int, side: Side) -> tuple[Any, 
     c: Any = 0.0
     t: Any = 0.0
     for left, right in draws.blocks():
-        one = _evaluate(run, i, side.left, left, {}, side, on_right=False)
-        two = _evaluate(run, j, side.right, right, {}, side, on_right=True)
+        one = _evaluate(run, i, side.left, left, side, on_right=False)
+        two = _evaluate(run, j, side.right, right, side, on_right=True)
         count = one.values.shape[1]
         c = c + jnp.einsum("nsp,nsq->npq", one.values, two.values) / count / draws.parts
         for k in one.slopes.keys() & two.slopes.keys() if run.ntk else ():
@@ -97,7 +97,7 @@ def sampled_mean(run: Propagation, i: int, which: int) -> Any:
     draws = _Draws(run, side, sorted(run.plan.steps[i].sources), (i,))
     mean: Any = 0.0
     for left, _ in draws.blocks():
-        value = _evaluate(run, i, which, left, {}, side, on_right=False)
+        value = _evaluate(run, i, which, left, side, on_right=False)
         mean = mean + value.values.mean(1) / draws.parts
     return mean
 
@@ -158,50 +158,63 @@ class _Draws:
 
 def _dropouts(run: Propagation, ends: tuple[int, ...]) -> list[int]:
     """The dropout layers between the sources and `ends`."""
-    found, left = set(), list(ends)
-    while left:
-        k = left.pop()
-        step = run.plan.steps[k]
-        if k in found or k < 0 or isinstance(step.layer, FRESH):
-            continue
-        found.add(k)
-        left.extend(step.inputs)
-    return sorted(k for k in found if isinstance(run.plan.steps[k].layer, Dropout))
+    every = {k for end in ends for k in _between(run, end)}
+    return sorted(k for k in every if isinstance(run.plan.steps[k].layer, Dropout))
 
 
 def _evaluate(
-    run: Propagation, i: int, which: int, draws: dict[int, Any], memo: dict[int, _Value],
+    run: Propagation, end: int, which: int, draws: dict[int, Any], side: Side, *, on_right: bool
+) -> _Value:
+    """A step on the draws of its sources."""
+    values: dict[int, _Value] = {}
+    for i in _between(run, end):  # in order of application
+        values[i] = _on_draws(run, i, which, draws, values, side, on_right=on_right)
+    return values[end]
+
+
+def _between(run: Propagation, end: int) -> list[int]:
+    """The steps between the sources and `end`, both included, in order of application."""
+    found, left = set(), [end]
+    while left:
+        k = left.pop()
+        if k not in found:
+            found.add(k)
+            left.extend(() if _begins(run, k) else run.plan.steps[k].inputs)
+    return sorted(found)
+
+
+def _begins(run: Propagation, k: int) -> bool:
+    step = run.plan.steps[k]
+    return step.data or isinstance(step.layer, FRESH)
+
+
+def _on_draws(
+    run: Propagation, i: int, which: int, draws: dict[int, Any], values: dict[int, _Value],
     side: Side, *, on_right: bool,
 ) -> _Value:  # fmt: skip
-    """A step on the draws of its sources."""
-    if i in memo:
-        return memo[i]
     step = run.plan.steps[i]
     layer: Any = step.layer
     if isinstance(layer, FRESH):
-        memo[i] = _Value(draws[i], {i: (None, jnp.ones_like(draws[i]))}, {i: step.count})
-        return memo[i]
+        return _Value(draws[i], {i: (None, jnp.ones_like(draws[i]))}, {i: step.count})
     if step.data:
         raise UnsupportedError(
             "A nonlinearity acts on a sum of Gaussian and known values.",
             received=step.described,
             cause="known values differ from channel to channel",
         )
-    before = [_evaluate(run, k, which, draws, memo, side, on_right=on_right) for k in step.inputs]
+    before = [values[k] for k in step.inputs]
     if isinstance(layer, (Affine, BatchNorm, *NORMS)):
-        memo[i] = _normalise(run, i, which, before[0], side, on_right=on_right)
-    elif isinstance(layer, Dropout):
-        memo[i] = before[0].scaled(before[0].values * draws[i], draws[i])
-    elif isinstance(layer, tuple(_RULES)):
+        return _normalise(run, i, which, before[0], side, on_right=on_right)
+    if isinstance(layer, Dropout):
+        return before[0].scaled(before[0].values * draws[i], draws[i])
+    if isinstance(layer, tuple(_RULES)):
         rule = next(r for kind, r in _RULES.items() if isinstance(layer, kind))
-        memo[i] = rule(before, layer, run.plan.steps[step.inputs[0]].positions)
-    else:
-        raise UnsupportedError(
-            f"{type(layer).__name__} stands before a nonlinearity of several Gaussians.",
-            received=step.described,
-            cause="its law is not Gaussian, and has no rule for draws",
-        )
-    return memo[i]
+        return rule(before, layer, run.plan.steps[step.inputs[0]].positions)
+    raise UnsupportedError(
+        f"{type(layer).__name__} stands before a nonlinearity of several Gaussians.",
+        received=step.described,
+        cause="its law is not Gaussian, and has no rule for draws",
+    )
 
 
 def _normalise(
