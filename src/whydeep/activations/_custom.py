@@ -74,9 +74,7 @@ def custom(
     return joined(function, ordered, label)
 
 
-def joined(
-    function: Callable[[Any], Any], kinks: tuple[float, ...], name: str
-) -> ScalarFunction:
+def joined(function: Callable[[Any], Any], kinks: tuple[float, ...], name: str) -> ScalarFunction:
     """A function known to be fit, cut at its `kinks`, which increase."""
     pieces = (function,)
     if kinks:  # a piece is evaluated on its own side of a kink only, up to the kink itself
