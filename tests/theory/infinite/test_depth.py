@@ -121,7 +121,7 @@ def test_gradients_pass_through_many_layers() -> None:
         block = wd.chain(wd.Dense(8, weight_var), wd.Activation("relu"))
         return wd.kernel(wd.chain(wd.repeat(block, 30), wd.Dense(1)), jnp.asarray(X)).nngp[0, 0]
 
-    with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
+    with jax.enable_x64(True):
         slope = jax.grad(entry)(2.0)
     # K_aa = (C_W / 2)^30 |x|^2 / n_0, of which the 30th power is differentiated
     np.testing.assert_allclose(slope, 30 / 2.0 * (X[0] @ X[0]) / 2.0, rtol=1e-10)
