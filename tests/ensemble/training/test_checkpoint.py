@@ -1,6 +1,10 @@
 """Interrupted training goes on where it was, bit by bit; what does not fit is refused."""
 
 import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -101,6 +105,104 @@ def test_files_are_no_pickles_and_broken_ones_are_named(tmp_path):
     with pytest.raises(InputError, match="can't be read") as caught:
         train(NET, X, Y, **OPTIONS | {"draws": 2}, checkpoint=tmp_path)
     assert names[1] in caught.value.received
+
+
+BRIEF = OPTIONS | {"draws": 2, "steps": 2, "record": [1, 2]}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    train(NET, X, Y, **BRIEF, checkpoint=tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '{"seed": 3}', "{", "[" * 100_000])
+def test_settings_that_are_none_are_refused(kept, content):
+    (kept / "training.json").write_text(content)
+    with pytest.raises(InputError, match="can't be read") as caught:
+        train(NET, X, Y, **BRIEF, checkpoint=kept)
+    assert "training.json" in caught.value.received
+
+
+def test_settings_of_another_kind_are_refused(kept):
+    path = kept / "training.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"momentum": "0.9"}))
+    with pytest.raises(InputError, match="another training") as caught:
+        train(NET, X, Y, **BRIEF, checkpoint=kept)
+    assert caught.value.needed == "momentum: 0.9"
+
+
+WRONG = {
+    "done": lambda a: a | {"done": np.array(-1)},
+    "steps": lambda a: a | {"steps": a["steps"][::-1]},
+    "recorded": lambda a: a | {"steps": a["steps"] + 0.5},
+    "shapes": lambda a: a | {"state_0": a["state_0"][:1]},
+    "values": lambda a: {n: v for n, v in a.items() if n != "value_loss"},
+    "lanes": lambda a: {n: v[:0] if n.startswith("value_") else v for n, v in a.items()},
+    "numbers": lambda a: a | {"value_loss": a["value_loss"] * 1.001},
+}
+
+
+# Whoever can sign other numbers of the right kind can train otherwise, too.
+@pytest.mark.parametrize(
+    ("what", "signed"), [(w, s) for w in WRONG for s in (False, True) if not (s and w == "numbers")]
+)
+def test_a_file_that_was_changed_is_refused(kept, what, signed):
+    # With a digest that is right as well, whatever no such training could have left.
+    path = kept / "draws-0000000.npz"
+    with np.load(path) as file:
+        arrays = WRONG[what](dict(file))
+    if signed:
+        settings = json.loads((kept / "training.json").read_text())
+        del arrays["digest"]
+        arrays["digest"] = np.array(Checkpoint(kept, settings)._digest(0, arrays))
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="can't be read") as caught:
+        train(NET, X, Y, **BRIEF, checkpoint=kept)
+    assert path.name in caught.value.received
+
+
+def test_a_file_of_other_networks_is_refused(kept):
+    (kept / "draws-0000000.npz").replace(kept / "draws-0000001.npz")
+    with pytest.raises(InputError, match="not those that were written here"):
+        train(NET, X, Y, **BRIEF, checkpoint=kept)
+
+
+def test_threads_share_a_folder(tmp_path, monkeypatch):
+    whole = train(NET, X, Y, **OPTIONS)
+    monkeypatch.setattr(runs, "_SECONDS_BETWEEN_FILES", 0.0)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [
+            pool.submit(train, NET, X, Y, **OPTIONS, checkpoint=tmp_path, threads=2)
+            for _ in range(4)
+        ]
+        for future in waiting:
+            same(future.result(), whole)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_killed_processes_left_is_removed(kept):
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    host = os.uname().nodename
+    dead = kept / f".draws-0000000.npz.{host}.{child.stdout.strip()}.00"
+    living = kept / f".draws-0000000.npz.{host}.{os.getpid()}.00"
+    elsewhere = kept / ".draws-0000000.npz.elsewhere.1.00"
+    old = kept / ".training.json.elsewhere.1.00"
+    for path in (dead, living, elsewhere, old):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    train(NET, X, Y, **BRIEF, checkpoint=kept)
+    assert sorted(kept.glob(".*")) == sorted([living, elsewhere])
+
+
+def test_what_cannot_be_written_is_said(kept):
+    (kept / "draws-0000000.npz").unlink()
+    (kept / "draws-0000000.npz").mkdir()
+    with pytest.raises(InputError, match=r"can't be (read|written)"):
+        train(NET, X, Y, **BRIEF, checkpoint=kept)
 
 
 def test_a_folder_without_its_settings_is_refused(tmp_path):

@@ -136,9 +136,9 @@ class _Block:
         self.plan, self.kept, self.block = plan, kept, block
         self.stop, self.progress, self.pace = stop, advance, pace
         task = plan.task
-        names = plan.names + (plan.costly if plan.is_costly(block) else ())
+        self.names = plan.names + (plan.costly if plan.is_costly(block) else ())
         self.steps = compiled_steps(task)
-        self.observe = compiled_observe(task, names, plan.middle, plan.hessian_inputs)
+        self.observe = compiled_observe(task, self.names, plan.middle, plan.hessian_inputs)
         self.words = jnp.asarray(plan.words)
         first = block * task.lanes
         self.indices = jnp.arange(first, first + task.lanes, dtype=jnp.uint32)
@@ -167,7 +167,12 @@ class _Block:
         self.initial = self.steps.draw(self.words, self.indices)
         self.state = self.steps.start(self.initial)
         self.done, self.rows = 0, []
-        saved = self.kept.load(self.block) if self.kept else None
+        leaves = jax.tree.leaves(self.state)
+        saved = (
+            self.kept.load(self.block, leaves, self.plan.task.lanes, set(self.names))
+            if self.kept
+            else None
+        )
         if saved is not None:
             wanted = self.plan.steps
             past = saved.at(wanted)
