@@ -1,13 +1,15 @@
 """Verdicts of experiments: what agrees, what is planted, what can't be seen, and how often."""
 
 import dataclasses
+import inspect
 import math
 
 import numpy as np
 import pytest
 
+from whydeep.comparison import compare
 from whydeep.errors import InputError
-from whydeep.experiments import EXPERIMENTS, Check, Findings, Result, run
+from whydeep.experiments import EXPERIMENTS, RESOLUTION, Check, Findings, Result, run
 
 
 def judged(*checks, alpha=0.05):
@@ -30,6 +32,46 @@ def test_verdicts():
 def test_what_theory_leaves_out_is_no_failure_but_may_hide_everything():
     assert judged(Check("bent", 1.0, 1.1, 0.001, neglected=0.12)).verdict == "agrees"
     assert judged(Check("bent", 1.0, 1.1, 0.001, neglected=0.5)).verdict == "not resolved"
+
+
+def test_checks_see_what_compare_sees():
+    assert inspect.signature(compare).parameters["resolution"].default == RESOLUTION
+    assert {f.name for f in dataclasses.fields(Check)}.isdisjoint({"scale", "resolution"})
+
+
+def test_a_number_that_noise_hides_does_not_agree():
+    # Along nearby inputs at layer 24 of kernel-flow: 1.2e-5 was predicted, 5e-5(3e-5) measured.
+    (row,) = judged(Check("hidden", 1.2e-5, 5e-5, 3e-5)).rows
+    assert row.verdict == "not resolved"
+    assert "--effort" in row.reason
+    assert row.draws_factor is not None
+    again = dataclasses.replace(row.check, stderr=3e-5 / math.sqrt(row.draws_factor) * 0.999)
+    assert judged(dataclasses.replace(again, measured=1.2e-5)).verdict == "agrees"
+
+
+def test_effort_counts_from_what_was_made():
+    check = Check("hidden", 1.0, 1.0, 0.2)
+    findings = Findings((check,), (), "")
+    rows = [
+        Result("a", "b", "c", "d", findings, seed=0, seconds=0.0, effort=e).rows[0]
+        for e in (1.0, 0.5)
+    ]
+    efforts = [float(r.reason.split("--effort ")[1].rstrip(")")) for r in rows]
+    assert efforts[1] == pytest.approx(efforts[0] / 2, abs=0.11)
+
+
+def test_what_is_left_out_is_named_where_it_decides():
+    # depth-to-width, tanh: .0783 predicted, .074 measured, seven standard errors off.
+    bent = Check("bent", 0.0783, 0.0740, 0.0006, neglected=0.0061, left_out="the second order")
+    (row,) = judged(bent).rows
+    assert row.verdict == "agrees"
+    assert not row.within_noise
+    assert row.z == pytest.approx(-7.2, abs=0.1)
+    assert "0.0061 (the second order)" in row.reason
+    hidden = dataclasses.replace(bent, neglected=0.03)
+    (row,) = judged(hidden).rows
+    assert (row.verdict, row.draws_factor) == ("not resolved", None)
+    assert "(the second order)" in row.reason
 
 
 def test_false_alarms_are_as_rare_as_declared():

@@ -108,24 +108,29 @@ def _print(result: Result, written: Path | None) -> None:
     console.print(f"[bold]{escape(result.title)}[/]: {escape(result.claim)}", highlight=False)
     console.print(f"[dim]{escape(result.source)}; seed {result.seed}[/]\n", highlight=False)
     table = plain_table()
-    for column in ("claim", "predicted", "measured", "z", "verdict"):
-        right = column in ("predicted", "z")
+    for column in ("claim", "predicted", "measured", "z", "allowed", "verdict"):
+        right = column in ("predicted", "z", "allowed")
         table.add_column(column, no_wrap=column != "claim", justify="right" if right else "left")
     for row in result.rows:
         check = row.check
         table.add_row(
             escape(check.claim),
             f"{check.predicted:.5g}",
-            number_with_error(check.measured, max(check.stderr, check.neglected)),
+            number_with_error(check.measured, check.stderr),
             "" if check.stderr == 0 else f"{row.z:+.1f}",
+            f"± {row.reach:.2g}",
             coloured(row.verdict, f"{MARKS[row.verdict]} {row.verdict}"),
         )
     console.print(table)
+    for row in result.rows:
+        if row.verdict != "agrees" or not row.within_noise:
+            words = f"{escape(row.check.claim)}: {escape(row.reason)}."
+            console.print(coloured(row.verdict, words), highlight=False)
     headline = coloured(result.verdict, f"{MARKS[result.verdict]} {HEADLINES[result.verdict]}")
     console.print(f"\n{headline}.", highlight=False)
     console.print(
-        f"[dim]{len(result.rows)} numbers share a false-alarm rate of {result.alpha:.2g}; "
-        f"{result.seconds:.0f} s[/]",
+        f"[dim]± is one standard error, z counts them; {len(result.rows)} numbers share a "
+        f"false-alarm rate of {result.alpha:.2g}; {result.seconds:.0f} s[/]",
         highlight=False,
     )
     if written is not None:

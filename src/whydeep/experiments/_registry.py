@@ -172,4 +172,5 @@ def run(name: str, *, seed: int = 0, effort: float = 1.0) -> Result:
         findings=findings,
         seed=seed,
         seconds=time.perf_counter() - begin,
+        effort=effort,
     )

@@ -11,10 +11,13 @@ import numpy as np
 
 from whydeep.errors import InputError
 
-__all__ = ["ALPHA", "Check", "Curve", "Findings", "Panel", "Result", "Row"]
+__all__ = ["ALPHA", "RESOLUTION", "Check", "Curve", "Findings", "Panel", "Result", "Row"]
 
 ALPHA = 0.05
 """Probability that a correct theory is called "disagrees" anywhere among an experiment's checks."""
+
+RESOLUTION = 0.25
+"""The share of a prediction that a check must be able to see, as in `whydeep.compare`."""
 
 # Means of few batches have heavier tails than Student's law says; as in `whydeep.compare`.
 _TAIL_SAFETY = 5.0
@@ -31,8 +34,7 @@ class Check:
         stderr: its standard error, from `batches` independent parts; 0 for what has no noise.
         neglected: bound on what theory leaves out or rounds off, absolute.
         batches: how many independent parts the standard error comes from.
-        scale: the size that counts as all of it; the prediction's own by default.
-        resolution: the share of `scale` that must be visible for a verdict.
+        left_out: what `neglected` bounds, in a few words.
     """
 
     claim: str
@@ -41,8 +43,7 @@ class Check:
     stderr: float
     neglected: float = 0.0
     batches: int = 1_000
-    scale: float | None = None
-    resolution: float = 0.25
+    left_out: str = "rounding"
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,23 @@ class Row:
 
     Args:
         check: what was tested.
-        reach: the deviation up to which it agrees.
+        reach: the deviation up to which it agrees: what noise and what is left out may make.
         verdict: in words.
+        reason: why.
+        draws_factor: for "not resolved": how many times the draws would resolve it, if draws can.
     """
 
     check: Check
     reach: float
     verdict: str
+    reason: str
+    draws_factor: float | None = None
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether noise alone explains the deviation, without what theory leaves out."""
+        c = self.check
+        return abs(c.measured - c.predicted) <= self.reach - c.neglected
 
     @property
     def z(self) -> float:
@@ -143,6 +154,7 @@ class Result:
         seed: of all random numbers.
         seconds: what it took, compilation included.
         alpha: probability that a correct theory disagrees anywhere.
+        effort: the share of the draws that were made.
         rows: the checks with their verdicts, as `alpha` decides them.
     """
 
@@ -154,6 +166,7 @@ class Result:
     seed: int
     seconds: float
     alpha: float = ALPHA
+    effort: float = 1.0
     rows: tuple[Row, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +174,7 @@ class Result:
             raise InputError("alpha is a probability.", received=f"alpha={self.alpha!r}")
         random = sum(c.stderr > 0 for c in self.findings.checks)
         level = self.alpha / (_TAIL_SAFETY * max(random, 1))
-        rows = tuple(_judged(check, level) for check in self.findings.checks)
+        rows = tuple(_judged(check, level, self.effort) for check in self.findings.checks)
         object.__setattr__(self, "rows", rows)
 
     @property
@@ -189,7 +202,12 @@ class Result:
                     "measured": row.check.measured,
                     "stderr": row.check.stderr,
                     "neglected": row.check.neglected,
+                    "left_out": row.check.left_out,
+                    "allowed": row.reach,
+                    "z": None if math.isnan(row.z) else row.z,
                     "verdict": row.verdict,
+                    "reason": row.reason,
+                    "draws_factor": row.draws_factor,
                 }
                 for row in self.rows
             ],
@@ -209,12 +227,29 @@ class Result:
         }
 
 
-def _judged(check: Check, level: float) -> Row:
+def _judged(check: Check, level: float, effort: float) -> Row:
     from scipy import stats  # here, for the same reason
 
     limit = float(stats.t.isf(level / 2.0, max(check.batches - 1, 1)))
-    reach = limit * check.stderr + check.neglected
-    scale = abs(check.predicted) if check.scale is None else check.scale
-    if not abs(check.measured - check.predicted) <= reach:  # NaN disagrees too
-        return Row(check, reach, "disagrees")
-    return Row(check, reach, "agrees" if reach <= check.resolution * scale else "not resolved")
+    noise = limit * check.stderr
+    reach = noise + check.neglected
+    off = abs(check.measured - check.predicted)
+    wanted = RESOLUTION * abs(check.predicted)
+    share = f"{check.neglected:.2g} ({check.left_out})"
+    if not off <= reach:  # NaN disagrees too
+        far = f"off by {off:.2g}, where {reach:.2g} is allowed"
+        return Row(check, reach, "disagrees", far)
+    if reach <= wanted:
+        why = f"within the {reach:.2g} that noise and what is left out may make"
+        if off > noise:
+            why = f"off by more than noise, within what theory leaves out: {share}"
+        return Row(check, reach, "agrees", why)
+    if check.neglected >= wanted:
+        why = f"theory leaves out up to {share}, where {wanted:.2g} must be seen"
+        return Row(check, reach, "not resolved", why)
+    factor = (noise / (wanted - check.neglected)) ** 2
+    why = (
+        f"known to {reach:.2g} only, where {wanted:.2g} must be seen: "
+        f"{factor:.2g} times the draws would do (--effort {math.ceil(10 * factor * effort) / 10:g})"
+    )
+    return Row(check, reach, "not resolved", why, factor)

@@ -43,6 +43,7 @@ def find(seed: int, effort: float) -> Findings:
             Check(
                 f"angle {angle}: kernels of all layers, measured over predicted", 1.0, row.ratio,
                 row.stderr, row.neglected, measured.batches["kernel"].shape[1],
+                "orders of 1/n beyond those fitted",
             )
         )  # fmt: skip
         kernel = predicted["kernel"].values
@@ -65,7 +66,7 @@ def find(seed: int, effort: float) -> Findings:
         Check(
             f"1 - rho at layer {_DEEP + 1} over 9 pi^2 / (2 l^2): corrections fall like log(l)/l",
             1.0, float(rest * (_DEEP + 1) ** 2 / (4.5 * np.pi**2)), 0.0,
-            3.0 * np.log(_DEEP) / _DEEP + 0.01,
+            3.0 * np.log(_DEEP) / _DEEP + 0.01, left_out="terms like log(l)/l",
         )
     )  # fmt: skip
     panel = Panel(

@@ -58,6 +58,7 @@ def find(seed: int, effort: float) -> Findings:
                 Check(
                     f"{activation}: V/(n K²) at l/n = 1/8, n = {width}, {law}", float(said),
                     float(mean[at]), float(error[at]), float(neglected), len(seen),
+                    "the second order in depth over width",
                 )
             )  # fmt: skip
         grid = np.linspace(0.0, largest, 50)

@@ -90,5 +90,5 @@ def _slope_check(title: str, name: str, x: np.ndarray, effort: float, seed: int)
     row = next(r for r in compare(predicted, measured).of(_NAMES[name]) if r.layer is None)
     return Check(
         f"{title}'s correction, measured over predicted, all layers", 1.0, row.ratio, row.stderr,
-        row.neglected, measured.batches[name].shape[1], resolution=0.5,
+        row.neglected, measured.batches[name].shape[1], "orders of 1/n beyond those fitted",
     )  # fmt: skip

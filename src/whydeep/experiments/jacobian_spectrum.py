@@ -65,6 +65,7 @@ def find(seed: int, effort: float) -> Findings:
                     f"{name}: (1/n) tr (J Jᵀ)² at depth {_CHECKED}, continued to 1/n = 0",
                     1.0 + slope * _CHECKED, float(far.mean()),
                     float(far.std(ddof=1) / np.sqrt(networks)), 0.3 * gap + 1e-9, networks,
+                    "orders of 1/n beyond the first",
                 )
             )  # fmt: skip
             top = np.array(largest)[-1]

@@ -58,7 +58,7 @@ def find(seed: int, effort: float) -> Findings:
             f"n (E H(t) - E H(0)) at t = {t:g}, continued to 1/n = 0", float(theory[k]),
             float(limit[:, k].mean()), float(limit[:, k].std(ddof=1) / np.sqrt(_BATCHES)),
             0.5 * abs(float((limit[:, k] - two[:, k]).mean())) + 0.02 * abs(float(theory[k])),
-            _BATCHES,
+            _BATCHES, "orders of 1/n beyond those fitted, and the size of a step",
         )
         for k, t in enumerate(times)
         if _RECORD[k] >= 100

@@ -41,6 +41,7 @@ def find(seed: int, effort: float) -> Findings:
                     f"{depth} hidden layers: (A + 2 B) / Theta², by n Var H / (E H)² at {_WIDE:,}",
                     (a + 2 * b) / ntk**2, _WIDE * _exact(depth, _WIDE, x), 0.0,
                     10 * depth**2 / _WIDE * (a + 2 * b) / ntk**2,
+                    left_out="depth squared over the width",
                 )
             )  # fmt: skip
             for column, width in enumerate(_WIDTHS):
@@ -54,7 +55,6 @@ def find(seed: int, effort: float) -> Findings:
                         Check(
                             f"{depth} hidden layers of {width}: Var H / (E H)²",
                             _exact(depth, width, x), float(seen.mean()), error, batches=_BATCHES,
-                            resolution=0.5,
                         )
                     )  # fmt: skip
     grid = np.geomspace(1.0 / 64, 1.0, 60)

@@ -40,6 +40,7 @@ def find(seed: int, effort: float) -> Findings:
             Check(
                 f"{activation}: measured over predicted V, continued to 1/n = 0",
                 1.0, row.ratio, row.stderr, row.neglected, batches,
+                "orders of 1/n beyond those fitted",
             )
         )  # fmt: skip
         unit = float(predicted["kernel"].values[-1, 0, 0]) ** 2

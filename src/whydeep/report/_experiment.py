@@ -67,8 +67,9 @@ def write_experiment(path: str | os.PathLike[str], result: Result, *, command: s
         groups=(group,),
         table_title="Every number",
         table_lead="A number agrees if it lies within the allowed distance of its prediction: the "
-        "standard errors that all numbers together may be off, and what theory leaves out.",
-        columns=("claim", "predicted", "measured", "z", "allowed", "verdict"),
+        "standard errors that all numbers together may be off, and what theory leaves out. The "
+        "error shown is one standard error, which z counts.",
+        columns=("claim", "predicted", "measured", "z", "allowed", "verdict", "why"),
         words=True,
         table=_table(result),
         sources=f"<p>{escape(result.source)}</p>",
@@ -103,10 +104,11 @@ def _table(result: Result) -> str:
     for row in result.rows:
         check = row.check
         noise = "" if check.stderr == 0 else f"{row.z:+.1f}"
-        measured = number_with_error(check.measured, max(check.stderr, check.neglected))
+        measured = number_with_error(check.measured, check.stderr)
         rows.append(
             f'<tr class="{STATES[row.verdict]}"><td class=words>{escape(check.claim)}</td>'
             f"<td>{check.predicted:.5g}</td><td>{escape(measured)}</td><td>{noise}</td>"
-            f"<td>{row.reach:.2g}</td><td>{MARKS[row.verdict]} {escape(row.verdict)}</td></tr>"
+            f"<td>{row.reach:.2g}</td><td>{MARKS[row.verdict]} {escape(row.verdict)}</td>"
+            f"<td class=words>{escape(row.reason)}</td></tr>"
         )
     return f"<tbody>{''.join(rows)}</tbody>"
