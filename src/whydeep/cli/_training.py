@@ -12,10 +12,10 @@ from rich.table import Table
 
 from whydeep.cli._console import output, plain_table
 from whydeep.cli._document import finite
-from whydeep.comparison import coloured
+from whydeep.comparison import coloured, number_with_error
 
 if TYPE_CHECKING:
-    from whydeep.comparison.training import TrainingOutcome, TrainingRow
+    from whydeep.comparison.training import TrainingOutcome
     from whydeep.network import Network
 
 __all__ = ["show_training", "training_outcome"]
@@ -45,7 +45,7 @@ def training_outcome(
     spread = targets.std()
     if spread == 0:
         raise InputError("All targets are equal.", received=f"the first {n} labels of {data}")
-    plan = TrainingPlan(draws=draws, costly_draws=max(draws // 8, 64), seed=seed)
+    plan = TrainingPlan(draws=draws, seed=seed)
     targets = (targets - targets.mean()) / spread
     return verify_training(network, x[:n], targets, x[n:], plan, alpha=alpha)
 
@@ -65,28 +65,29 @@ def show_training(outcome: TrainingOutcome, about: str, status: int, *, as_json:
     console.print()
     console.print(_catapults(outcome))
     console.print()
+    for row in outcome.rows:
+        if row.verdict in ("not resolved", "disagrees"):
+            words = f"{escape(row.claim)}: {escape(row.reason)}."
+            console.print(coloured(row.verdict, words), highlight=False)
     tests = sum(row.tests for row in outcome.rows if row.predicted is not None)
     console.print(f"{coloured(outcome.verdict)}: {outcome.reason}.", highlight=False)
     console.print(
-        f"[dim]{tests} tests share a false-alarm rate of {outcome.alpha:.2g}; "
+        f"[dim]± is one standard error; a row that agrees would see a theory that is off by a "
+        f"tenth. {tests} tests share a false-alarm rate of {outcome.alpha:.2g}; "
         f"{outcome.seconds:.0f} s[/]", highlight=False,
     )  # fmt: skip
 
 
 def _rows(outcome: TrainingOutcome) -> Table:
     table = plain_table()
-    for name in ("training", "theory", "measured", "verdict"):
+    for name in ("training", "theory", "measured", "sees", "verdict"):
         table.add_column(name, no_wrap=True, justify="right" if name == "theory" else "left")
     for row in outcome.rows:
         predicted = "" if row.predicted is None else f"{row.predicted:g}"
-        table.add_row(row.claim, predicted, _number(row), coloured(row.verdict))
+        sees = "" if row.predicted is None else f"{row.visible:.2g}"
+        measured = number_with_error(row.measured, row.stderr)
+        table.add_row(row.claim, predicted, measured, sees, coloured(row.verdict))
     return table
-
-
-def _number(row: TrainingRow) -> str:
-    from whydeep.comparison import number_with_error
-
-    return number_with_error(row.measured, math.hypot(row.stderr, row.neglected))
 
 
 def _catapults(outcome: TrainingOutcome) -> Table:

@@ -31,7 +31,7 @@ _TENSOR_DEPTH, _TENSOR_WIDTH, _TENSOR_INPUTS = 2, 16, 2
 _TRAINED_WIDTH = 64
 _INPUTS = 4
 # Of whydeep.comparison, repeated here so that `--help` need not import it; a test holds them equal.
-_DRAWS, _NTK_DRAWS, _TRAINED = 60_000, 4_000, 8_192
+_DRAWS, _NTK_DRAWS, _TRAINED = 60_000, 4_000, 16_384
 _TENSOR_DRAWS, _DIFFERENTIAL_DRAWS = 20_000, 4_000
 _BASIC = ("kernel", "ntk", "four_point", "kernel_correction", "ntk_correction")
 

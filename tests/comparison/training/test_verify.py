@@ -15,7 +15,7 @@ from whydeep.errors import InputError, UnsupportedError
 X, _ = wd.data.load("digits", n=5)
 Y = np.array([1.0, -1.0, 0.5])
 NET = wd.mlp(1, 32, "tanh", weight_var=1.5, bias_var=0.1)
-PLAN = TrainingPlan(draws=1024, costly_draws=64, catapult_draws=8)
+PLAN = TrainingPlan(draws=1024, catapult_draws=8)
 
 
 @pytest.fixture(scope="module")

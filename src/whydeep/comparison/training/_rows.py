@@ -2,9 +2,13 @@
 
 Every quantity is measured at widths n, 2n, 4n of independent networks. A limit is the intercept of
 the polynomial in 1/n through the three widths (`Ladder`), with the neglected order bounded by one
-more step of a geometric series. A power p in Q ~ n^p is the slope between n and 4n. Local slopes,
-log2 Q(2n) / Q(n) and log2 Q(4n) / Q(2n), have a distance from p that halves as the width doubles:
-that of their mean is 1.5 times their difference, which is allowed, with its standard error.
+more step of a geometric series. A power p in Q ~ n^p (1 + a/n + b/n^2) is twice the local slope
+log2 Q(4n) / Q(2n) less log2 Q(2n) / Q(n), which is free of a; what a^2 and b add is bounded by
+|b| <= a^2, with a from the difference of the two slopes.
+
+A row agrees only if it would have seen a wrong theory: one that is off by a tenth of a limit, or
+by a tenth in a power, would be called wrong in nine of ten ensembles even if what is neglected
+hides as much of it as it can. Otherwise it is "not resolved".
 """
 
 from __future__ import annotations
@@ -20,9 +24,14 @@ from whydeep.comparison._ladder import Ladder
 
 __all__ = ["TrainingRow", "judge", "limit_row", "power_row"]
 
-# What a deviation that is allowed must stay below: of a limit, a quarter; of a power, half of what
+# The deviation that a row must be able to see: of a limit, its tenth; of a power, a fifth of what
 # lies between those that theory knows (0, -1/2, -1).
-_RESOLUTION = 0.25
+_RESOLUTION = 0.1
+_POWER = 0.9  # how often it must be seen
+# log(1 + x + b x^2) = x + (b - 1/2) x^2: with |b| <= 1 at most 3/2 of the square, which the
+# estimate 2 (l_4 - l_2) - (l_2 - l_1) carries with weights 2/16 - 3/4 + 1 = 3/8; and x = a/n is
+# four times the difference of the local slopes, in natural logarithms.
+_SECOND = 1.5 * 0.375 * 16.0 * math.log(2.0)
 _ROUNDING = 1e-5  # of what float32 arithmetic leaves, relative to the largest component
 
 
@@ -38,7 +47,12 @@ class TrainingRow:
         neglected: bound on what the extrapolation leaves out.
         p_value: of this row alone.
         tests: how many tests it holds.
+        component_stderr: the largest standard error of a component, in the same units.
+        component_neglected: the same of what is left out.
+        visible: the smallest deviation that would be called wrong in nine of ten ensembles.
         verdict: "agrees", "disagrees", "not resolved", or "reported".
+        reason: why.
+        draws_factor: for "not resolved": how many times the networks would resolve it, if more do.
     """
 
     claim: str
@@ -48,7 +62,12 @@ class TrainingRow:
     neglected: float
     p_value: float = 1.0
     tests: int = 1
+    component_stderr: float = 0.0
+    component_neglected: float = 0.0
+    visible: float = math.nan
     verdict: str = "reported"
+    reason: str = ""
+    draws_factor: float | None = None
 
 
 def limit_row(claim: str, values: Sequence[np.ndarray], predicted: np.ndarray) -> TrainingRow:
@@ -86,31 +105,29 @@ def limit_row(claim: str, values: Sequence[np.ndarray], predicted: np.ndarray) -
     each = np.maximum(np.abs(coefficients[0] - predicted) - neglected, 0.0) / errors[0]
     z = max(abs(whole - 1.0) - slack, 0.0) / whole_error
     worst = float(max(each.max(), z))
+    largest = float(np.abs(predicted).max())
     return TrainingRow(
         claim, 1.0, whole, whole_error, slack,
         p_value=float(2.0 * stats.t.sf(worst, degrees)), tests=len(predicted) + 1,
+        component_stderr=float(errors[0].max()) / largest, component_neglected=neglected / largest,
     )  # fmt: skip
 
 
-def power_row(
-    claim: str, values: Sequence[np.ndarray], power: float | None, *, slack: float = 0.0
-) -> TrainingRow:
+def power_row(claim: str, values: Sequence[np.ndarray], power: float | None) -> TrainingRow:
     """The power of the width that a positive quantity follows.
 
     Args:
         claim: in words.
         values: for widths n, 2n, 4n: (draws,).
         power: predicted; None to report only.
-        slack: what logarithms of the width may add.
     """
     means = np.array([v.mean() for v in values])
     relative = np.array([v.std(ddof=1) / math.sqrt(len(v)) for v in values]) / means
     logs, noise = np.log2(means), relative / math.log(2.0)
-    measured = (logs[2] - logs[0]) / 2.0
-    error = float(np.hypot(noise[0], noise[2])) / 2.0
-    bend = abs(logs[2] - 2.0 * logs[1] + logs[0])
-    bend += float(np.sqrt(np.sum((np.array([1.0, -2.0, 1.0]) * noise) ** 2)))
-    neglected = 1.5 * bend + slack
+    weights, bends = np.array([1.0, -3.0, 2.0]), np.array([1.0, -2.0, 1.0])
+    measured, error = float(weights @ logs), float(np.sqrt(weights**2 @ noise**2))
+    bend = abs(float(bends @ logs)) + float(np.sqrt(bends**2 @ noise**2))
+    neglected = _SECOND * bend**2
     if power is None:
         return TrainingRow(claim, None, measured, error, neglected)
     degrees = min(len(v) for v in values) - 1
@@ -128,16 +145,32 @@ def power_row(
 def judge(rows: Sequence[TrainingRow], alpha: float) -> tuple[TrainingRow, ...]:
     """Verdicts at a false-alarm rate alpha that all tests of all rows share."""
     tests = sum(row.tests for row in rows if row.predicted is not None)
-    judged = []
-    for row in rows:
-        if row.predicted is None:
-            judged.append(row)
-            continue
-        limit = float(stats.norm.isf(alpha / tests / 2.0))
-        unseen = limit * row.stderr + row.neglected > _RESOLUTION
-        if row.p_value < alpha / tests:
-            verdict = "disagrees"
-        else:
-            verdict = "not resolved" if unseen else "agrees"
-        judged.append(replace(row, verdict=verdict))
-    return tuple(judged)
+    level = alpha / max(tests, 1)
+    return tuple(row if row.predicted is None else _judged(row, level) for row in rows)
+
+
+def _judged(row: TrainingRow, level: float) -> TrainingRow:
+    limit = float(stats.norm.isf(level / 2.0))
+    noise = limit + float(stats.norm.isf(1.0 - _POWER))
+    pairs = (row.stderr, row.neglected), (row.component_stderr, row.component_neglected)
+    visible = max(noise * error + 2.0 * neglected for error, neglected in pairs)
+    hidden = max(neglected for _, neglected in pairs)
+    row = replace(row, visible=visible)
+    off = abs(row.measured - (row.predicted or 0.0))
+    if row.p_value < level:
+        why = f"off by {off:.2g}, or a component of it more, with p = {row.p_value:.1g}"
+        return replace(row, verdict="disagrees", reason=why)
+    if visible <= _RESOLUTION:
+        why = f"a deviation of {visible:.2g} would be seen"
+        if off > limit * row.stderr:
+            why += f"; {row.neglected:.2g} of it may be orders of 1/width that are left out"
+        return replace(row, verdict="agrees", reason=why)
+    if 2.0 * hidden >= _RESOLUTION:
+        why = f"orders of 1/width that are left out may add {hidden:.2g}: wider networks would do"
+        return replace(row, verdict="not resolved", reason=why)
+    factor = max((noise * e / (_RESOLUTION - 2.0 * n)) ** 2 for e, n in pairs)
+    why = (
+        f"only a deviation of {visible:.2g} would be seen: {factor:.2g} times the networks "
+        f"would show {_RESOLUTION:g}"
+    )
+    return replace(row, verdict="not resolved", reason=why, draws_factor=factor)

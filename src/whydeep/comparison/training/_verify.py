@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from whydeep.comparison._compare import check_level
 from whydeep.comparison._verdicts import worst_verdict
 from whydeep.comparison.training._catapult import Catapult, catapult_of, growth
 from whydeep.comparison.training._rows import TrainingRow, judge, limit_row, power_row
+from whydeep.ensemble import Measurement, measure
 from whydeep.ensemble.training import Training, train
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_whole
@@ -22,20 +23,23 @@ from whydeep.theory.training import TrainingPrediction, predict_training
 
 __all__ = ["DRAWS", "TrainingOutcome", "TrainingPlan", "verify_training"]
 
-DRAWS = 8192
+DRAWS = 16_384
 """Networks trained by default at each width."""
 
 _STEPS = (0, 2, 8, 32)
-_WATCHED = (0, 8, 32)  # steps at which tangent kernels and Hessians are measured
+_JUDGED = (0, 8, 32)  # steps at which outputs are held against linear models
 _SHARE = 0.25  # of the largest stable step: networks whose own is half of it still train
 _ABOVE = 1.3  # times the largest stable step, where growth is tested
 _FACTORS = (0.9, 1.2, 1.6, 2.0, 2.5, 3.0)
 _CATAPULT_STEPS = 300
-_BATCH = 32  # networks whose covariance is one number of the statistics
+_BATCHES = 128  # independent parts of an ensemble, whose scatter gives the standard errors
+_PRIOR_DRAWS = 16_384  # networks whose kernels give the covariance of outputs at the start
+# Shares of the networks that are enough for what scatters less, or costs more.
+_ALONG, _GROWTH, _NORM = 4, 16, 64
+_LEAST = 64
 _FORWARD = ("outputs", "test_outputs", "loss")
 _GROWTH_BATCHES = 32
 _LEFT = 0.05  # of the variance: what is left of less is carried by few networks
-_COSTLY = ("ntk", "ntk_change", "hessian_norm")
 _MOVED = ("preactivation_movement", "preactivation_movement_rms",
           "preactivation_movement_relative")  # fmt: skip
 
@@ -46,19 +50,16 @@ class TrainingPlan:
 
     Args:
         draws: networks at each width.
-        costly_draws: of which tangent kernels and Hessians are measured.
         catapult_draws: networks for each step above the stable one.
         seed: of all random numbers.
     """
 
     draws: int = DRAWS
-    costly_draws: int = 1024
     catapult_draws: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("draws", self.draws, least=16 * _BATCH)
-        check_whole("costly_draws", self.costly_draws, least=64)
+        check_whole("draws", self.draws, least=4 * _BATCHES)
         check_whole("catapult_draws", self.catapult_draws, least=8)
 
 
@@ -128,9 +129,10 @@ def verify_training(
     powers of the width: each network's distance from its own linearisation (-1, for smooth
     activations) and from the evolution under the infinite-width kernel (-1/2), the change of its
     tangent kernel (-1), the movement of the last hidden layer as a vector (0) and a neuron
-    (-1/2), the spectral norm of the output's Hessian (-1/2, up to a logarithm), its size along
-    the gradient, |H g| / |g| (-1/2); and the first step of the top mode above the largest stable
-    step. What becomes of larger steps is reported.
+    (-1/2), the size of the output's Hessian along the gradient, |H g| / |g| (-1/2); and the first
+    step of the top mode above the largest stable step. What becomes of larger steps is reported,
+    and so is the spectral norm of the output's Hessian, -1/2 up to a logarithm that a tenth of a
+    power can't be told from at any width that trains.
 
     Args:
         network: `whydeep.mlp` with one output, "ntk", at the narrowest width.
@@ -144,8 +146,7 @@ def verify_training(
         InputError: bad inputs or numbers.
         UnsupportedError: another parameterization or kind of network.
 
-    Cost: about a minute and a half of two cores by default, three quarters for tangent kernels
-    and Hessians.
+    Cost: about two minutes of two cores by default, most of it for tangent kernels and Hessians.
 
     Source: Jacot, Gabriel and Hongler 2018; Lee et al. 2019; Liu, Zhu and Belkin 2020 for the
     Hessian's norm; Lewkowycz et al. 2020 for the catapult.
@@ -163,24 +164,26 @@ def verify_training(
     )
     rungs = [network.scaled(k, inputs.shape[1]) for k in (1, 2, 4)]
     rows: list[TrainingRow] = []
-    many, few, along = [], [], []
+    everything = np.concatenate([inputs, np.asarray(x_test, dtype=np.float64)])
+    forward, tangent, prior, norm, along = [], [], [], [], []
     for k, rung in enumerate(rungs):  # widths have networks of their own
         own, steps = plan.seed + k, _STEPS[-1]
-        many.append(train(
-            rung, inputs, targets, x_test, draws=plan.draws, seed=own, steps=steps, step=step,
-            record=_STEPS, observables=_FORWARD,
+        draws = {"seed": own, "step": step}
+        forward.append(train(
+            rung, inputs, targets, x_test, draws=plan.draws, steps=steps, record=_STEPS,
+            observables=_FORWARD, **draws,
         ))  # fmt: skip
-        few.append(train(
-            rung, inputs, targets, draws=plan.costly_draws, costly_draws=plan.costly_draws,
-            seed=own, steps=steps, step=step, record=_WATCHED,
-            observables=("outputs", "loss", *_COSTLY, *_MOVED),
+        tangent.append(train(
+            rung, inputs, targets, draws=plan.draws, costly_draws=plan.draws, steps=steps,
+            record=(0, steps), observables=("loss", "ntk", "ntk_change", *_MOVED), **draws,
         ))  # fmt: skip
-        at_start = train(
-            rung, inputs, targets, draws=2 * plan.draws, costly_draws=2 * plan.draws, seed=own,
-            steps=1, step=step, record=(0,), observables=("loss", "hessian_along_update"),
-        )  # fmt: skip
-        along.append(at_start.samples["hessian_along_update"][:, 0, 0].astype(np.float64))
-    rows += _outputs(many, predicted) + _powers(few, along, targets, network, inputs)
+        prior.append(measure(
+            rung, everything, draws=_PRIOR_DRAWS, seed=own, rungs=1, observables="kernel",
+        ))  # fmt: skip
+        norm.append(_at_start(rung, inputs, targets, "hessian_norm", plan, _NORM, draws))
+        along.append(_at_start(rung, inputs, targets, "hessian_along_update", plan, _ALONG, draws))
+    rows += _outputs(forward, [_prior_covariances(m) for m in prior], predicted)
+    rows += _powers(forward, tangent, norm, along, targets, network, inputs)
     rows.append(_top_mode(rungs, inputs, targets, stable, plan))
     catapults = tuple(
         catapult_of(
@@ -192,6 +195,19 @@ def verify_training(
         predicted, tuple(max(rung.widths) for rung in rungs), judge(rows, alpha), catapults, alpha,
         plan, time.perf_counter() - begin,
     )  # fmt: skip
+
+
+def _at_start(
+    network: Network, x: np.ndarray, y: np.ndarray, name: str, plan: TrainingPlan, share: int,
+    how: dict[str, Any],
+) -> np.ndarray:  # fmt: skip
+    """A number of the networks as they are drawn, of a share of them."""
+    draws = max(plan.draws // share, _LEAST)
+    found = train(
+        network, x, y, draws=draws, costly_draws=draws, steps=1, record=(0,),
+        observables=("loss", name), **how,
+    )  # fmt: skip
+    return found.samples[name][:, 0, 0].astype(np.float64)
 
 
 def _check(network: Network) -> None:
@@ -210,13 +226,24 @@ def _check(network: Network) -> None:
         raise InputError("Without a hidden layer there is no width.", received=str(network))
 
 
-def _outputs(trained: list[Training], predicted: TrainingPrediction) -> list[TrainingRow]:
-    """Mean and covariance of outputs on training and test inputs, at every time."""
+def _outputs(
+    trained: list[Training], priors: list[np.ndarray], predicted: TrainingPrediction
+) -> list[TrainingRow]:
+    """Mean and covariance of outputs on training and test inputs, at every time.
+
+    Args:
+        trained: at every width.
+        priors: see `_prior_covariances`, of training and test inputs together.
+        predicted: by theory.
+    """
     rows = []
     starts = [
         np.concatenate([t.samples[n][:, 0, :, 0] for n in ("outputs", "test_outputs")], axis=1)
+        .astype(np.float64)
         for t in trained
-    ]
+    ]  # fmt: skip
+    count = predicted["train_mean"].shape[1]
+    places = {"train": slice(0, count), "test": slice(count, None)}
     for number, k in enumerate(_STEPS):
         when = f"after {k} steps" if k else "at the start"
         for name, side in (("outputs", "train"), ("test_outputs", "test")):
@@ -230,7 +257,13 @@ def _outputs(trained: list[Training], predicted: TrainingPrediction) -> list[Tra
             if np.trace(covariance) < _LEFT * np.trace(predicted[f"{side}_covariance"].values[0]):
                 continue
             pairs = np.triu_indices(len(covariance))
-            batches = [_covariances(v)[:, pairs[0], pairs[1]] for v in values]
+            at = places[side]
+            found = (
+                [_covariances(*parts) for parts in zip(values, starts, priors, strict=True)]
+                if k
+                else [prior[:, at, at] for prior in priors]
+            )
+            batches = [f[:, pairs[0], pairs[1]] for f in found]
             rows.append(
                 limit_row(f"covariance of {where} outputs {when}", batches, covariance[pairs])
             )
@@ -238,47 +271,68 @@ def _outputs(trained: list[Training], predicted: TrainingPrediction) -> list[Tra
 
 
 def _controlled(values: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Values less their regression on the outputs at the start, whose mean is known to be 0.
+    """Values less their regression on the outputs at the start, whose mean is known to be 0."""
+    return np.concatenate([values[own] - start[own] @ s for own, s in _slopes(values, start)])
 
-    The regression of each half is that of the other half, so that means stay unbiased.
+
+def _slopes(values: np.ndarray, start: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Both halves of an ensemble, each with the slope of values on the start in the other half.
+
+    A slope that does not know its half leaves what is estimated with it unbiased.
     """
-    out = np.empty_like(values)
-    for own, other in (
-        (slice(0, None, 2), slice(1, None, 2)),
-        (slice(1, None, 2), slice(0, None, 2)),
-    ):
+    middle = len(values) // 2
+    halves = slice(None, middle), slice(middle, None)
+    for own, other in (halves, halves[::-1]):
         centred = values[other] - values[other].mean(axis=0)
-        slope = np.linalg.lstsq(start[other].astype(np.float64), centred, rcond=None)[0]
-        out[own] = values[own] - start[own] @ slope
-    return out
+        yield own, np.linalg.lstsq(start[other], centred, rcond=None)[0]
 
 
-def _covariances(values: np.ndarray) -> np.ndarray:
-    """Unbiased covariances of batches of networks, (batches, N, N)."""
-    parts = values[: len(values) // _BATCH * _BATCH].reshape(-1, _BATCH, values.shape[1])
-    parts = parts - parts.mean(axis=1, keepdims=True)
-    return np.einsum("bda,bdc->bac", parts, parts) / (_BATCH - 1)
+def _prior_covariances(measured: Measurement) -> np.ndarray:
+    """Covariances of outputs at initialisation, given the layer below: (batches, N, N)."""
+    batches = measured.batches["kernel"][0][:, -1]
+    count = len(measured.inputs)
+    found = np.empty((len(batches), count, count))
+    rows, columns = np.triu_indices(count)
+    found[:, rows, columns] = found[:, columns, rows] = batches
+    return found
+
+
+def _covariances(values: np.ndarray, start: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Covariances of batches of networks, (batches, N, N).
+
+    Most of the scatter of a covariance after some steps is that of the outputs at the start,
+    whose own covariance `prior` is known well: with a slope M of values v on the start s,
+    cov v - M' cov s M + M' prior M has the same mean and little noise.
+    """
+    known = iter(prior[np.arange(_BATCHES) % len(prior)])
+    found = []
+    for own, slope in _slopes(values, start):
+        parts = (np.array_split(a[own], _BATCHES // 2) for a in (values, start))
+        for v, s in zip(*parts, strict=True):
+            plain = np.cov(v, rowvar=False).reshape(v.shape[1], v.shape[1])
+            found.append(plain + slope.T @ (next(known) - np.cov(s, rowvar=False)) @ slope)
+    return np.array(found)
 
 
 def _powers(
-    trained: list[Training], along: list[np.ndarray], targets: np.ndarray, network: Network,
-    inputs: np.ndarray,
+    forward: list[Training], tangent: list[Training], norm: list[np.ndarray],
+    along: list[np.ndarray], targets: np.ndarray, network: Network, inputs: np.ndarray,
 ) -> list[TrainingRow]:  # fmt: skip
     smooth = network.activation.smooth
     limit = np.asarray(kernel(network, inputs).ntk)
-    own, other, change, moved, rms, relative, norm = ([] for _ in range(7))
-    for t in trained:
+    judged = [_STEPS.index(k) for k in _JUDGED]
+    own, other, change, moved, rms, relative = ([] for _ in range(6))
+    for f, t in zip(forward, tangent, strict=True):  # the same networks
         kernels = t.samples["ntk"][:, 0].astype(np.float64)
-        outputs = t.samples["outputs"][: len(kernels), :, :, 0].astype(np.float64)
-        own.append(_distance(outputs, kernels, targets, t))
-        other.append(_distance(outputs, np.broadcast_to(limit, kernels.shape), targets, t))
+        outputs = f.samples["outputs"][..., 0][:, judged].astype(np.float64)
+        step = f.step or 0.0
+        own.append(_distance(outputs, kernels, targets, step))
+        other.append(_distance(outputs, np.broadcast_to(limit, kernels.shape), targets, step))
         change.append(t.samples["ntk_change"][:, -1].astype(np.float64))
         hidden = [t.samples[name][:, -1, :-1].astype(np.float64) for name in _MOVED]
         for into, value in zip((moved, rms, relative), hidden, strict=True):
             into.append(value[:, -1])  # the last hidden layer
-        norm.append(t.samples["hessian_norm"][:, 0, 0].astype(np.float64))
     asserted = -1.0 if smooth else None
-    # The Hessian's norm is a maximum over neurons: sqrt(log n / n), as in Liu et al. 2020.
     return [
         power_row("power: distance from the own linearisation", own, asserted),
         power_row("power: distance from the infinite-width kernel's", other, -0.5),
@@ -286,23 +340,19 @@ def _powers(
         power_row("power: last hidden layer moves, as a vector", moved, 0.0),
         power_row("power: last hidden layer moves, a neuron", rms, -0.5),
         power_row("power: last hidden layer moves, relative", relative, -0.5),
-        power_row(
-            "power: norm of the output's Hessian",
-            norm,
-            -0.5 if smooth else None,
-            slack=0.5 / math.log(min(network.widths)),
-        ),
+        # A maximum over neurons, of the order of sqrt(log n / n), as in Liu et al. 2020.
+        power_row("power: norm of the output's Hessian", norm, None),
         power_row("power: output's Hessian along the gradient", along, -0.5 if smooth else None),
     ]
 
 
 def _distance(
-    outputs: np.ndarray, kernels: np.ndarray, targets: np.ndarray, trained: Training
+    outputs: np.ndarray, kernels: np.ndarray, targets: np.ndarray, step: float
 ) -> np.ndarray:
-    """Root mean square over steps and inputs between outputs and those of a linear model."""
+    """Root mean square over `_JUDGED` steps and inputs from outputs to those of a linear model."""
     values, vectors = np.linalg.eigh(kernels)
     start = np.einsum("dia,di->da", vectors, outputs[:, 0] - targets)
-    left = (1.0 - (trained.step or 0.0) * values)[:, None, :] ** trained.steps[None, :, None]
+    left = (1.0 - step * values)[:, None, :] ** np.array(_JUDGED)[None, :, None]
     linear = targets + np.einsum("dia,dka->dki", vectors, left * start[:, None, :])
     return np.sqrt(np.mean((outputs - linear) ** 2, axis=(1, 2)))
 
@@ -313,8 +363,8 @@ def _top_mode(
     """The first step of the top mode above the stable one, over what each own kernel says."""
     values = [
         growth(
-            _quietly(rung, x, y, _ABOVE * stable, (0, 1), plan.costly_draws, plan.seed + k), y,
-            _GROWTH_BATCHES,
+            _quietly(rung, x, y, _ABOVE * stable, (0, 1), max(plan.draws // _GROWTH, _LEAST),
+                     plan.seed + k), y, _GROWTH_BATCHES,
         )
         for k, rung in enumerate(rungs)
     ]  # fmt: skip
