@@ -47,6 +47,17 @@ def test_a_squared_loss_is_its_closed_form(dynamics, loss):
     np.testing.assert_allclose(found[:, N:], exact.test_mean, atol=tolerance)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("dynamics", ALL, ids=lambda d: type(d).__name__)
+def test_a_squared_loss_has_an_end(dynamics, reduction):
+    how = {"loss": "squared", "reduction": reduction, "dynamics": dynamics}
+    late, end = evolve_outputs(NTK, START, LABELS, [2e5, np.inf], **how)
+    np.testing.assert_allclose(late, end, atol=1e-7)
+    np.testing.assert_allclose(end[:N], LABELS, atol=1e-10)  # the kernel has full rank
+    weights = np.linalg.solve(NTK[:N, :N], LABELS - START[:N])
+    np.testing.assert_allclose(end[N:], START[N:] + NTK[N:, :N] @ weights, atol=1e-8)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("loss", ["cross_entropy", entropy])
 def test_cross_entropy_of_a_linear_model_step_by_step(momentum, loss):
@@ -109,6 +120,8 @@ def test_zero_modes_do_not_move():
 def test_what_can_not_be_used_is_refused():
     with pytest.raises(UnsupportedError, match="squared loss only"):
         evolve_outputs(NTK, START, CLASSES, np.inf)
+    with pytest.raises(InputError, match="has no limit"):
+        evolve_outputs(NTK, START, LABELS, np.inf, loss="squared", dynamics=Descent(1e3))
     with pytest.raises(InputError, match="probabilities"):
         evolve_outputs(NTK, START, 2 * CLASSES, 1.0)
     with pytest.raises(InputError, match="two or more"):

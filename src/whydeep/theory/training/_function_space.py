@@ -7,9 +7,10 @@ the coordinates z of the parameters that matter, one row a mode of the kernel,
     f(t) = f_0 + Theta_* U / sqrt(lambda) z(t)  on test inputs
     dz/dt = -sqrt(lambda) U^T dL/df             gradient flow, z(0) = 0
 
-so test inputs follow from z exactly, and zero modes drop out. Finite steps are the same recursion
-that the optimiser makes, step by step; flows are solved by the Runge-Kutta pair of order 8 (5, 3)
-of Dormand and Prince.
+so test inputs follow from z exactly, and zero modes drop out. A squared loss, s/2 sum (f - y)^2,
+has z = (1 - what is left of a mode of rate s lambda) U^T (y - f_0) / sqrt(lambda). Under any other,
+finite steps are the same recursion that the optimiser makes, step by step; flows are solved by the
+Runge-Kutta pair of order 8 (5, 3) of Dormand and Prince.
 
 Source: Lee et al. 2019, Section 2.2; Hairer, Norsett and Wanner 1993, Section II.5 (DOP853).
 """
@@ -59,7 +60,7 @@ def evolve_outputs(
         ntk: Theta (N + M, N) or (N + M, N + M): N training inputs, then M test inputs.
         start: f_0, (N + M, C), or (D, N + M, C) for D networks at once.
         y: labels (N, C), or (N,) for one output.
-        times: T of them, finite.
+        times: T of them, finite; inf, the end of training, under a squared loss.
         loss: "squared", "cross_entropy", or a function ``loss(f, y)`` in jax.numpy of outputs and
             labels (N, C) that is one number, for the whole training set.
         reduction: "sum" or "mean": of the named losses.
@@ -71,11 +72,12 @@ def evolve_outputs(
         (T, N + M, C), or (D, T, N + M, C).
 
     Raises:
-        InputError: shapes that do not fit, bad numbers, outputs that overflow.
-        UnsupportedError: an infinite time: a loss that has no closed form may have no limit.
+        InputError: shapes that do not fit, bad numbers, outputs that overflow, an infinite time
+            with a step that has no limit.
+        UnsupportedError: an infinite time under a loss that is not squared: it may have no limit.
 
-    Accuracy: rounding for finite steps; for flows about `tolerance`, of which a tenth is allowed in
-    each step of the solver.
+    Accuracy: rounding for a squared loss and for finite steps; for other flows about
+    `tolerance`, of which a tenth is allowed in each step of the solver.
     Cost: N^2 C for each step, or for each of some 4 t lambda_max + 100 evaluations of a flow.
 
     Source: Lee et al. 2019, Section 2.2.
@@ -91,7 +93,7 @@ def evolve_outputs(
     dynamics = Flow() if dynamics is None else dynamics
     tolerance = check_number("tolerance", tolerance, positive=True)
     resolved = resolve_loss(loss, reduction, labels)
-    if np.isinf(moments).any():
+    if resolved.scale is None and np.isinf(moments).any():
         raise UnsupportedError(
             "The end of training is known for a squared loss only.",
             received=f"t = inf with the loss {resolved.name}",
@@ -106,7 +108,10 @@ def evolve_outputs(
     maps = np.concatenate([u * root, theta[n:, :n] @ u / root])
     begin = first.reshape(-1, *first.shape[-2:])
     order = np.argsort(moments, kind="stable")
-    if isinstance(dynamics, (Descent, HeavyBall)):
+    if resolved.scale is not None:
+        done = dynamics.shares(resolved.scale * root**2, moments[order])[1]
+        z = done[:, None, :, None] * (u.T @ (labels - begin[:, :n]) / root[:, None])
+    elif isinstance(dynamics, (Descent, HeavyBall)):
         momentum = dynamics.momentum if isinstance(dynamics, HeavyBall) else 0.0
         steps = steps_of(moments[order], dynamics.step).astype(np.int64)
         z = _steps(maps[:n], begin[:, :n], resolved, steps, dynamics.step, momentum)
@@ -114,7 +119,8 @@ def evolve_outputs(
         friction = dynamics.friction if isinstance(dynamics, HeavyBallFlow) else None
         z = _flow(maps[:n], begin[:, :n], resolved, moments[order], friction, tolerance)
     outputs = np.empty((len(moments), *begin.shape))
-    outputs[order] = begin + maps @ z
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs[order] = begin + maps @ z
     if not np.isfinite(outputs).all():
         raise InputError(
             "The outputs grow beyond float64.", received=f"times up to {moments.max():g}",
