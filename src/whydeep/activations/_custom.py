@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.activations._function import ScalarFunction
+from whydeep.activations._held import Held, Own
 from whydeep.errors import InputError
 
 __all__ = ["custom", "joined"]
@@ -71,7 +71,7 @@ def custom(
             needed="finite values for every real argument: preactivations take them all",
             suggestion="guard the domain with jnp.where on both sides (value and argument)",
         )
-    return joined(function, ordered, label)
+    return joined(Own(function), ordered, label)
 
 
 def joined(function: Callable[[Any], Any], kinks: tuple[float, ...], name: str) -> ScalarFunction:
@@ -80,9 +80,7 @@ def joined(function: Callable[[Any], Any], kinks: tuple[float, ...], name: str) 
     if kinks:  # a piece is evaluated on its own side of a kink only, up to the kink itself
         edges = (-math.inf, *kinks, math.inf)
         pieces = tuple(
-            functools.partial(
-                _inside, function=function, low=a + _smallest_step(a), high=b - _smallest_step(b)
-            )
+            Held(_inside, (function, a + _smallest_step(a), b - _smallest_step(b)))
             for a, b in itertools.pairwise(edges)
         )
     return ScalarFunction(name, pieces, kinks)
@@ -93,7 +91,7 @@ def _smallest_step(kink: float) -> float:
     return 0.0 if math.isinf(kink) else max(abs(kink) * 2.0**-52, 1e-300)
 
 
-def _inside(z: Any, *, function: Callable[[Any], Any], low: float, high: float) -> Any:
+def _inside(z: Any, function: Callable[[Any], Any], low: float, high: float) -> Any:
     # A straight-through clip: the value moves by one rounding unit off the kink, and the
     # derivative is that of the piece inside.
     return function(z + jax.lax.stop_gradient(jnp.clip(z, low, high) - z))

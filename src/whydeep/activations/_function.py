@@ -46,6 +46,9 @@ class ScalarFunction:
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
 
+    def __deepcopy__(self, memo: Any) -> ScalarFunction:
+        return self
+
     @property
     def smooth(self) -> bool:
         """Whether there is no kink."""
@@ -129,7 +132,3 @@ def _evaluate(piece: Callable[[Any], Any], order: int, z: np.ndarray) -> list[np
             out[:, start : start + part.size] = values[: part.size].T
             start += part.size
     return [row.reshape(z.shape) for row in out]
-
-
-# -- the named activations ---------------------------------------------------------------------
-# Each piece is a module-level function or a partial of one: compiled code is cached by identity.

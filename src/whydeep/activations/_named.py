@@ -16,9 +16,37 @@ import numpy as np
 
 from whydeep.activations._custom import custom
 from whydeep.activations._function import ScalarFunction
+from whydeep.activations._held import Held
 from whydeep.errors import InputError
 
 __all__ = ["NAMES", "get"]
+
+
+# Functions of this module, by which they are pickled: JAX's own may not be found by their names.
+
+
+def _tanh(z: Any) -> Any:
+    return jnp.tanh(z)
+
+
+def _erf(z: Any) -> Any:
+    return jax.scipy.special.erf(z)
+
+
+def _sigmoid(z: Any) -> Any:
+    return jax.lax.logistic(z)
+
+
+def _sin(z: Any) -> Any:
+    return jnp.sin(z)
+
+
+def _cos(z: Any) -> Any:
+    return jnp.cos(z)
+
+
+def _exp(z: Any) -> Any:
+    return jnp.exp(z)
 
 
 def _zero(z: Any) -> Any:
@@ -81,7 +109,7 @@ def _power(z: Any, exponent: int) -> Any:
 def _homogeneous(family: str, minus: float, plus: float, *parameters: float) -> ScalarFunction:
     return ScalarFunction(
         _spell(family, parameters),
-        (functools.partial(_scaled, slope=minus), functools.partial(_scaled, slope=plus)),
+        (Held(_scaled, (minus,)), Held(_scaled, (plus,))),
         kinks=(0.0,),
         slopes=(minus, plus),
         family=family,
@@ -94,7 +122,7 @@ def _leaky_relu(slope: float = 0.01) -> ScalarFunction:
 
 
 def _elu(alpha: float = 1.0) -> ScalarFunction:
-    pieces = (functools.partial(_exponential_piece, scale=alpha), _identity)
+    pieces = (Held(_exponential_piece, (alpha,)), _identity)
     parameters = () if alpha == 1.0 else (alpha,)
     return ScalarFunction(
         _spell("elu", parameters), pieces, (0.0,), family="elu", parameters=parameters
@@ -107,14 +135,14 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 def _selu() -> ScalarFunction:
     pieces = (
-        functools.partial(_exponential_piece, scale=_SELU_SCALE * _SELU_ALPHA),
-        functools.partial(_scaled, slope=_SELU_SCALE),
+        Held(_exponential_piece, (_SELU_SCALE * _SELU_ALPHA,)),
+        Held(_scaled, (_SELU_SCALE,)),
     )
     return ScalarFunction("selu", pieces, (0.0,), family="selu")
 
 
 def _sign() -> ScalarFunction:
-    pieces = (functools.partial(_constant, value=-1.0), functools.partial(_constant, value=1.0))
+    pieces = (Held(_constant, (-1.0,)), Held(_constant, (1.0,)))
     return ScalarFunction("sign", pieces, (0.0,), odd=True, family="sign")
 
 
@@ -132,7 +160,7 @@ def _rectified_monomial(exponent: float = 2) -> ScalarFunction:
         return _homogeneous("relu", 0.0, 1.0)
     return ScalarFunction(
         f"rectified_monomial({k})",
-        (_zero, functools.partial(_power, exponent=k)),
+        (_zero, Held(_power, (k,))),
         kinks=(0.0,),
         heavy_tailed=k >= 3,
         family="rectified_monomial",
@@ -156,7 +184,7 @@ def _polynomial(*coefficients: float) -> ScalarFunction:
         )
     return ScalarFunction(
         _spell("polynomial", coefficients),
-        (functools.partial(_horner, coefficients=coefficients),),
+        (Held(_horner, (coefficients,)),),
         odd=not any(coefficients[::2]),
         heavy_tailed=len(coefficients) > 3,
         family="polynomial",
@@ -180,20 +208,20 @@ def _hermite(degree: float = 2) -> ScalarFunction:
 def _rbf(gamma: float = 1.0) -> ScalarFunction:
     if gamma <= 0:
         raise InputError("The rbf needs gamma > 0.", received=f"rbf({gamma:g})")
-    piece = functools.partial(_shifted_sine, frequency=math.sqrt(2.0 * gamma))
+    piece = Held(_shifted_sine, (math.sqrt(2.0 * gamma),))
     return ScalarFunction(f"rbf({gamma:g})", (piece,), family="rbf", parameters=(gamma,))
 
 
 def _step() -> ScalarFunction:
-    pieces = (_zero, functools.partial(_constant, value=1.0))
+    pieces = (_zero, Held(_constant, (1.0,)))
     return ScalarFunction("step", pieces, (0.0,), family="step")
 
 
 def _hard_tanh() -> ScalarFunction:
     pieces = (
-        functools.partial(_constant, value=-1.0),
+        Held(_constant, (-1.0,)),
         _identity,
-        functools.partial(_constant, value=1.0),
+        Held(_constant, (1.0,)),
     )
     return ScalarFunction("hard_tanh", pieces, (-1.0, 1.0), odd=True, family="hard_tanh")
 
@@ -210,7 +238,7 @@ def _monomial(exponent: float = 2) -> ScalarFunction:
     k = int(exponent)
     return ScalarFunction(
         f"monomial({k})",
-        (functools.partial(_power, exponent=k),),
+        (Held(_power, (k,)),),
         slopes=(1.0, 1.0) if k == 1 else None,
         odd=k % 2 == 1,
         heavy_tailed=k >= 3,
@@ -229,20 +257,20 @@ _BUILDERS: dict[str, Callable[..., ScalarFunction]] = {
     "leaky_relu": _leaky_relu,
     "abs": lambda: _homogeneous("abs", -1.0, 1.0),
     "step": _step,
-    "tanh": _entire("tanh", jnp.tanh, odd=True),
+    "tanh": _entire("tanh", _tanh, odd=True),
     "hard_tanh": _hard_tanh,
-    "erf": _entire("erf", jax.scipy.special.erf, odd=True),
+    "erf": _entire("erf", _erf, odd=True),
     "gelu": _entire("gelu", _gelu),
     "gelu_tanh": _entire("gelu_tanh", _gelu_tanh),
     "silu": _entire("silu", _silu),
     "mish": _entire("mish", _mish),
-    "sigmoid": _entire("sigmoid", jax.lax.logistic),
+    "sigmoid": _entire("sigmoid", _sigmoid),
     "softplus": _entire("softplus", _softplus),
     "elu": _elu,
     "selu": _selu,
-    "sin": _entire("sin", jnp.sin, odd=True),
-    "cos": _entire("cos", jnp.cos),
-    "exp": _entire("exp", jnp.exp, heavy_tailed=True),
+    "sin": _entire("sin", _sin, odd=True),
+    "cos": _entire("cos", _cos),
+    "exp": _entire("exp", _exp, heavy_tailed=True),
     "gaussian": _entire("gaussian", _gaussian),
     "gabor": _entire("gabor", _gabor, odd=True),
     "rbf": _rbf,

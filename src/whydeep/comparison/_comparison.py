@@ -11,6 +11,7 @@ from whydeep.comparison._rows import Row
 from whydeep.comparison._verdicts import worst_verdict
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES
+from whydeep.results import by_content
 
 __all__ = ["Comparison", "number_with_error"]
 
@@ -28,6 +29,7 @@ def number_with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
+@by_content
 @dataclass(frozen=True)
 class Comparison:
     """Rows and what they add up to.

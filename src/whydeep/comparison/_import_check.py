@@ -14,6 +14,7 @@ from whydeep.comparison._import_rows import Answer
 from whydeep.comparison._verdicts import coloured, worst_verdict
 from whydeep.ensemble import KernelSamples
 from whydeep.network import Network
+from whydeep.results import by_content
 
 __all__ = ["TITLES", "ImportCheck", "Line"]
 
@@ -40,6 +41,7 @@ class Line:
     extrapolated: tuple[float, float]
 
 
+@by_content
 @dataclass(frozen=True)
 class ImportCheck:
     """Whether a kernel predicted for an imported function is that function's.

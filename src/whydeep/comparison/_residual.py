@@ -11,6 +11,7 @@ from scipy import stats
 from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.observables import component_indices, reduce
+from whydeep.results import by_content
 from whydeep.theory.finite import Prediction
 
 __all__ = ["ResidualComparison", "compare_residual"]
@@ -18,6 +19,7 @@ __all__ = ["ResidualComparison", "compare_residual"]
 _SAFETY = 5.0  # batch means are a little less Gaussian in their tails than the t law takes them
 
 
+@by_content
 @dataclass(frozen=True)
 class ResidualComparison:
     """Vertices measured at a ladder of widths, taken to infinite width, against predictions.

@@ -15,6 +15,7 @@ from whydeep.errors import InputError
 from whydeep.network import Network, check_whole
 from whydeep.observables import OBSERVABLES
 from whydeep.progress import phase
+from whydeep.results import by_content
 from whydeep.theory.finite import Prediction, predict
 
 __all__ = ["DIFFERENTIAL_DRAWS", "DRAWS", "NTK_DRAWS", "TENSOR_DRAWS", "Outcome", "Plan", "verify"]
@@ -91,6 +92,7 @@ def _group(name: str) -> int:
     return 2 if name.startswith("ntk_") else 3
 
 
+@by_content
 @dataclass(frozen=True)
 class Outcome:
     """What `verify` found.

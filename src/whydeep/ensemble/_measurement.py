@@ -11,6 +11,7 @@ import xarray as xr
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES, ByName, expand
+from whydeep.results import by_content
 
 __all__ = ["Density", "Measurement"]
 
@@ -33,6 +34,7 @@ class Density:
     stderr: np.ndarray
 
 
+@by_content
 @dataclass(frozen=True)
 class Measurement(ByName):
     """What an ensemble of networks shows: a mapping from observable to labelled mean.

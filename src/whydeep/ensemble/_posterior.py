@@ -33,6 +33,7 @@ from whydeep.ensemble._normals import key_of
 from whydeep.errors import InputError
 from whydeep.network import Network, check_number, check_whole
 from whydeep.progress import progress_bar
+from whydeep.results import by_content
 
 __all__ = ["MeasuredPosterior", "measure_posterior"]
 
@@ -42,6 +43,7 @@ _BLOCK_BYTES = 4 << 20
 _FEW = 100.0  # effective draws below which standard errors mean little
 
 
+@by_content
 @dataclass(frozen=True)
 class MeasuredPosterior:
     """Posterior and evidence of an ensemble of finite networks, at every width of a ladder.

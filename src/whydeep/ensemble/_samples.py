@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.errors import InputError
+from whydeep.results import by_content
 
 __all__ = ["KernelSamples", "in_batches"]
 
@@ -27,6 +28,7 @@ def in_batches(draws: np.ndarray, most: int = _MOST_BATCHES) -> np.ndarray:
     return kept.reshape(count, each, *kept.shape[1:]).mean(axis=1)
 
 
+@by_content
 @dataclass(frozen=True)
 class KernelSamples:
     """Kernels of one finite network, measured on independent draws of its parameters.

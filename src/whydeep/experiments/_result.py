@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.errors import InputError
+from whydeep.results import by_content
 
 __all__ = ["ALPHA", "RESOLUTION", "Check", "Curve", "Findings", "Panel", "Result", "Row"]
 
@@ -77,6 +78,7 @@ class Row:
         return (c.measured - c.predicted) / c.stderr if c.stderr > 0 else math.nan
 
 
+@by_content
 @dataclass(frozen=True)
 class Curve:
     """A line or points.

@@ -15,12 +15,14 @@ import numpy as np
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import Maximum, PiecewiseLinear
 from whydeep.geometry.readers import piecewise_linear
+from whydeep.results import by_content
 
 __all__ = ["Spline", "code_distance", "spline"]
 
 _BUDGET = 1 << 26  # bytes of the widest state
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Spline:
     """The affine piece of a network at one input: ``A x + b = f(x)`` on the cell of x.

@@ -70,6 +70,9 @@ class Array:
     def __hash__(self) -> int:
         return hash((self.values.shape, self.values.tobytes()))
 
+    def __reduce__(self) -> tuple[type[Array], tuple[np.ndarray]]:
+        return Array, (self.values,)  # read-only again
+
     def __repr__(self) -> str:
         return f"<array {'x'.join(map(str, self.values.shape))}>"
 

@@ -18,6 +18,7 @@ from whydeep.ensemble import Measurement, measure
 from whydeep.ensemble.training import Training, train
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_whole
+from whydeep.results import by_content
 from whydeep.theory.infinite import kernel
 from whydeep.theory.training import TrainingPrediction, predict_training
 
@@ -63,6 +64,7 @@ class TrainingPlan:
         check_whole("catapult_draws", self.catapult_draws, least=8)
 
 
+@by_content
 @dataclass(frozen=True)
 class TrainingOutcome:
     """What `verify_training` found.

@@ -14,6 +14,7 @@ from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.ensemble.tangent._products import JaxProducts, Products
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import check_whole
+from whydeep.results import by_content
 
 __all__ = ["Solution", "TangentOperator", "TraceEstimate", "tangent_operator"]
 
@@ -40,6 +41,7 @@ class TraceEstimate:
     seed: int
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A solution of ``(Theta + ridge) y = b``.

@@ -12,6 +12,7 @@ import xarray as xr
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import ByName
+from whydeep.results import by_content
 
 __all__ = ["OBSERVABLES", "Recorded", "Training"]
 
@@ -66,6 +67,7 @@ OBSERVABLES: Mapping[str, Recorded] = {
 sqrt(rate) are the parameters in which the tangent kernel has rate 1."""
 
 
+@by_content
 @dataclass(frozen=True)
 class Training(ByName):
     """An ensemble of networks while it is trained: from observable to mean over networks.

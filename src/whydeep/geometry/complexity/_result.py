@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.results import by_content
+
 __all__ = ["LocalComplexity"]
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class LocalComplexity:
     """How many units of a network change sign near each of N points.

@@ -23,10 +23,12 @@ from whydeep.geometry.complexity._result import LocalComplexity
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
+from whydeep.results import by_content
 
 __all__ = ["ComplexityHistory", "complexity_during_training"]
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class ComplexityHistory:
     """What was seen at recorded steps.

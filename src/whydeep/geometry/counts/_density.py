@@ -19,10 +19,12 @@ from whydeep.errors import InputError
 from whydeep.geometry.partition import check_window
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
+from whydeep.results import by_content
 
 __all__ = ["BoundaryDensity", "plane_density", "segment_density"]
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class BoundaryDensity:
     """Boundary in a segment or a window, by layer, averaged over drawn networks.

@@ -11,6 +11,7 @@ from whydeep.geometry.counts._depth import interpolant
 from whydeep.geometry.pieces import Matrix, PiecewiseLinear, from_layers
 from whydeep.geometry.segment import breakpoints
 from whydeep.network import check_whole
+from whydeep.results import by_content
 
 __all__ = ["SquareTable", "deep_square", "shallow_square", "square_error", "square_table"]
 
@@ -105,6 +106,7 @@ def square_error(f: PiecewiseLinear) -> float:
     return float(np.abs(f(places[:, None])[:, 0] - places**2).max())
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class SquareTable:
     """Pieces and error at x^2, of depth and of width with equally many units.

@@ -26,10 +26,12 @@ from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.geometry.segment import breakpoints
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
+from whydeep.results import by_content
 
 __all__ = ["PieceHistory", "pieces_during_training"]
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class PieceHistory:
     """What was counted at recorded steps.

@@ -12,10 +12,12 @@ from whydeep.geometry.dimension._dimension import from_distances
 from whydeep.geometry.dimension._neighbours import blocks, neighbours
 from whydeep.geometry.dimension._result import Dimension
 from whydeep.network import check_whole
+from whydeep.results import by_content
 
 __all__ = ["ManifoldTest", "dimension_over_scales", "manifold_test"]
 
 
+@by_content
 @dataclass(frozen=True)
 class ManifoldTest:
     """Dimensions of data and of Gaussian clouds with their covariance, over scales.

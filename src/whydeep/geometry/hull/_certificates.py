@@ -12,6 +12,7 @@ from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.hull._coordinates import lengths, of_common_size
 from whydeep.geometry.hull._minimum_norm import default_threads, in_threads
+from whydeep.results import by_content
 
 __all__ = ["HullMembership", "check_hull", "margins", "residuals"]
 
@@ -19,6 +20,7 @@ _ROUND = float(np.finfo(np.float64).eps) / 2
 _ROWS = 16
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class HullMembership:
     """Which of M points are in the convex hull of N data points in d dimensions, with a proof each.

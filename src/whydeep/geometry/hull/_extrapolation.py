@@ -14,10 +14,12 @@ from whydeep.geometry.hull._certificates import HullMembership
 from whydeep.geometry.hull._in_hull import in_hull
 from whydeep.geometry.hull._random_hulls import gaussian_inside
 from whydeep.network import check_whole
+from whydeep.results import by_content
 
 __all__ = ["Extrapolation", "extrapolation"]
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Extrapolation:
     """The share of test points in the hull of the training points, a row a space.

@@ -11,12 +11,14 @@ import numpy as np
 from whydeep.errors import InputError
 from whydeep.geometry.landscape._losses import Loss, read_loss
 from whydeep.network import check_whole
+from whydeep.results import by_content
 
 __all__ = ["NORMALISATIONS", "Trajectory", "random_directions", "trajectory_directions"]
 
 NORMALISATIONS = ("filter", "layer", "none")
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """Points of training in the plane that holds most of their way.

@@ -12,6 +12,7 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.landscape._losses import Loss, finite, read_loss
 from whydeep.network import check_whole
 from whydeep.progress import phase
+from whydeep.results import by_content
 
 __all__ = ["HessianSpectrum", "hessian_top", "top_vectors"]
 
@@ -20,6 +21,7 @@ _DENSE = 64
 _linear: Any = LinearOperator
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class HessianSpectrum:
     """Eigenvalues of a Hessian at one end of its spectrum.

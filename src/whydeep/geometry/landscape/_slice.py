@@ -18,6 +18,7 @@ from whydeep.geometry.landscape._hessian import top_vectors
 from whydeep.geometry.landscape._losses import Loss, read_loss
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
+from whydeep.results import by_content
 
 __all__ = ["LossSlice", "loss_slice"]
 
@@ -26,6 +27,7 @@ _MOST_CHUNK = 256
 _MARGIN = 0.2  # beyond the trajectory, on each side
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class LossSlice:
     """The loss on a line or a plane.

@@ -14,10 +14,12 @@ from whydeep.geometry.partition._front import held, make_slice
 from whydeep.geometry.partition._regions import Regions
 from whydeep.geometry.pieces import Matrix, Maximum, PiecewiseLinear, named_kink
 from whydeep.geometry.readers import piecewise_linear
+from whydeep.results import by_content
 
 __all__ = ["DecisionRegions", "decision_regions"]
 
 
+@by_content
 @dataclass(frozen=True, eq=False, repr=False)
 class DecisionRegions(Regions):
     """Activation cells cut by the decision boundary; on each the class is one.

@@ -9,12 +9,14 @@ import numpy as np
 from whydeep.geometry.partition._work import Slice
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.progress import phase
+from whydeep.results import by_content
 
 __all__ = ["AffineMaps", "input_map", "slice_maps"]
 
 _BUDGET = 1 << 26  # bytes of the widest state
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class AffineMaps:
     """``A (s, t) + b`` for many cells.

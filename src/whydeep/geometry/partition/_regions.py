@@ -11,10 +11,12 @@ from whydeep.geometry.partition._areas import areas_of, middles_of
 from whydeep.geometry.partition._maps import AffineMaps, input_map, slice_maps
 from whydeep.geometry.partition._neighbours import merged, neighbour_pairs
 from whydeep.geometry.partition._work import Slice
+from whydeep.results import by_content
 
 __all__ = ["Regions"]
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Regions:
     """The activation cells of a piecewise-linear function on a window of a plane.

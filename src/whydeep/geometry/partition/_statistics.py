@@ -14,6 +14,7 @@ from whydeep.geometry.partition._front import make_slice
 from whydeep.geometry.partition._work import run
 from whydeep.geometry.readers import piecewise_linear
 from whydeep.progress import phase
+from whydeep.results import by_content
 
 __all__ = ["RegionStatistics", "region_statistics"]
 
@@ -21,6 +22,7 @@ _DECADES = np.arange(-40, 41)  # of areas
 _EDGES = 64  # polygons with more count as having so many
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class RegionStatistics:
     """Totals over all cells of a window.

@@ -18,6 +18,7 @@ from whydeep.geometry.partition._scan import MOST, column_maxima, interpolate, s
 from whydeep.geometry.partition._split import split
 from whydeep.geometry.partition._split_largest import scan_largest, split_largest
 from whydeep.geometry.pieces import Kink, Matrix, Maximum, PiecewiseLinear, Select, Threshold
+from whydeep.results import by_content
 from whydeep.threads import on_threads, one_blas_thread
 
 __all__ = ["Slice", "run"]
@@ -26,6 +27,7 @@ _BUDGET = 1 << 25  # bytes that the state of one part may take
 _PART = 2048  # cells
 
 
+@by_content
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slice:
     """A function on a window of a plane: ``x = origin + s u + t v``.

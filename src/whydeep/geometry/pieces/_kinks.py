@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whydeep.errors import UnsupportedError
+from whydeep.results import by_content
 
 __all__ = ["Kink", "Maximum", "Select", "Threshold", "named_kink"]
 
@@ -55,6 +56,7 @@ class Kink(abc.ABC):
         return column
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Threshold(Kink):
     """A continuous function of one variable for every unit: relu, leaky relu, abs, hard tanh.
@@ -106,6 +108,7 @@ class Threshold(Kink):
         return column % self.width
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Select(Kink):
     """One of two values by the sign of a third: ``where(z > 0, a, b)``, columns z, a, b.
@@ -148,6 +151,7 @@ class Select(Kink):
             )
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Maximum(Kink):
     """The largest of several columns for every unit: max-pooling, maxout; or the smallest.

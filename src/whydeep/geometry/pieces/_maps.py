@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.results import by_content
+
 __all__ = ["AffineMap", "Function", "Matrix"]
 
 
@@ -23,6 +25,7 @@ class AffineMap(abc.ABC):
         """What rounding may add to each column of the image, from the largest absolute values."""
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Matrix(AffineMap):
     """``rows @ weight + bias``.
@@ -46,6 +49,7 @@ class Matrix(AffineMap):
         return 4.0 * np.finfo(np.float64).eps * terms
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Function(AffineMap):
     """Operations of a framework, evaluated as they are in float64.

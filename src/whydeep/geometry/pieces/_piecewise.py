@@ -12,12 +12,14 @@ import numpy as np
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.pieces._kinks import Kink, named_kink
 from whydeep.geometry.pieces._maps import AffineMap, Matrix
+from whydeep.results import by_content
 
 __all__ = ["PiecewiseLinear", "from_layers"]
 
 _LEAST = 1e-290  # below it, numbers lose digits
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class PiecewiseLinear:
     """A continuous piecewise-linear function of one input, in float64.

@@ -13,6 +13,7 @@ from whydeep.geometry.pieces import Matrix, PiecewiseLinear, Select, Threshold
 from whydeep.geometry.readers import piecewise_linear
 from whydeep.geometry.segment._cuts import cuts
 from whydeep.progress import phase
+from whydeep.results import by_content
 
 __all__ = ["Breakpoints", "breakpoints"]
 
@@ -20,6 +21,7 @@ _BUDGET = 1 << 26  # bytes that the state of one part may take
 _SAME = 1e-13  # of the segment: closer breakpoints are one
 
 
+@by_content
 @dataclass(frozen=True, eq=False)
 class Breakpoints:
     """Where units of a network change sign along ``x(t) = start + t (end - start)``.

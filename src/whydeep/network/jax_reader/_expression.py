@@ -90,6 +90,9 @@ class Expression:
         _KNOWN[key] = self
         return self
 
+    def __reduce__(self) -> Any:
+        return Expression, (self.operation, self.arguments, self.options)
+
     def __repr__(self) -> str:
         if self.operation == "value":
             return "s"

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.activations import ScalarFunction, custom, get
+from whydeep.activations import Held, ScalarFunction, custom, get
 
 __all__ = ["OPERATIONS", "Expression", "Z", "inner_affine", "outer_affine", "read_function"]
 
@@ -207,7 +207,11 @@ def read_function(e: Expression) -> tuple[float, ScalarFunction]:
         alpha = -minus / math.expm1(-1.0)
         if _same(values, np.where(_GRID < 0, alpha * np.expm1(np.minimum(_GRID, 0)), _GRID)):
             return 1.0, get(f"elu({alpha!r})")
-    return 1.0, custom(functools.partial(evaluate, e), kinks=kinks, name=_spell(e))
+    return 1.0, custom(Held(_evaluated, (e,)), kinks=kinks, name=_spell(e))
+
+
+def _evaluated(z: Any, e: Any) -> Any:
+    return evaluate(e, z)
 
 
 @functools.cache

@@ -12,11 +12,13 @@ import numpy as np
 from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.network import Network
+from whydeep.results import by_content
 from whydeep.theory.bayes._posterior import check_labels, expansion_of, too_large
 
 __all__ = ["Evidence", "compare_evidence"]
 
 
+@by_content
 @dataclass(frozen=True)
 class Evidence:
     """The evidence of several networks for the same data.

@@ -14,6 +14,7 @@ from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.network import Network, check_number, check_whole
 from whydeep.progress import phase
+from whydeep.results import by_content
 from whydeep.theory.bayes._drawn import drawn_expansion
 from whydeep.theory.bayes._expansion import Expansion, FullVertex, expand_posterior
 from whydeep.theory.finite import predict
@@ -27,6 +28,7 @@ _MOST_EXACT = 100
 _TOO_LARGE = 1.0  # a factor e in the evidence is no correction any more
 
 
+@by_content
 @dataclass(frozen=True)
 class Posterior:
     """The law of a Bayesian network's outputs on test inputs, to the order asked for.

@@ -14,6 +14,7 @@ from whydeep.data import check_inputs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Network, check_whole
 from whydeep.observables import OBSERVABLES, ByName, expand, reduce
+from whydeep.results import by_content
 from whydeep.theory.exact._factors import LogVariance, factor_moments, log_factor
 from whydeep.theory.exact._pairs import Pairs, pair_moments
 
@@ -24,6 +25,7 @@ _HIGHEST_ORDER = 40
 _SOURCE = "Roberts, Yaida and Hanin 2022, Chapter 3 (linear); Hanin and Nica 2020 (relu)"
 
 
+@by_content
 @dataclass(frozen=True)
 class ExactMoments(ByName):
     """Moments of a network of finite width: a mapping from observable to labelled array.

@@ -11,10 +11,12 @@ import xarray as xr
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES, ByName
+from whydeep.results import by_content
 
 __all__ = ["Prediction"]
 
 
+@by_content
 @dataclass(frozen=True)
 class Prediction(ByName):
     """What theory says of a network on given inputs: a mapping from observable to labelled array.

@@ -35,11 +35,13 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import SingleMeans, critical
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
+from whydeep.results import by_content
 from whydeep.theory.flow._table import means_table
 
 __all__ = ["Flow", "flow"]
 
 
+@by_content
 @dataclass(frozen=True)
 class Flow:
     """What one input's kernel and its fluctuations become, layer by layer: arrays (depth,).

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.activations import ScalarFunction, get, joined
+from whydeep.activations import Held, ScalarFunction, get, joined
 
 __all__ = ["IDENTITY", "affine", "composed", "euler", "multiplied", "summed"]
 
@@ -42,7 +42,7 @@ class _Program:
 
 def composed(outer: ScalarFunction, inner: ScalarFunction) -> ScalarFunction:
     """Z -> outer(inner(z))."""
-    return outer if inner is IDENTITY else _composed(outer, inner)
+    return outer if inner == IDENTITY else _composed(outer, inner)
 
 
 @functools.lru_cache(maxsize=256)
@@ -77,13 +77,16 @@ def affine(function: ScalarFunction, scale: float, shift: float) -> ScalarFuncti
         return _homogeneous(scale * function.slopes[0], scale * function.slopes[1])
     before = _lines(function)
     last, places = before[-1]
-    if isinstance(last, functools.partial) and last.func is _affine:  # two such maps are one
-        shift += scale * last.keywords["shift"]
-        scale *= last.keywords["scale"]
-        line = functools.partial(_affine, scale=scale, shift=shift), places
+    if isinstance(last, Held) and last.function is _affine:  # two such maps are one
+        inner, moved = last.arguments
+        line = Held(_affine, (scale * inner, scale * moved + shift)), places
         return _function((*before[:-1], line), function.kinks, function.name)
-    moved = functools.partial(_affine, scale=scale, shift=shift)
-    return _then(function, moved, function.kinks, f"({scale:g} {function.name} + {shift:g})")
+    return _then(
+        function,
+        Held(_affine, (scale, shift)),
+        function.kinks,
+        f"({scale:g} {function.name} + {shift:g})",
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -91,7 +94,7 @@ def euler(function: ScalarFunction) -> ScalarFunction:
     """The function z f'(z): itself if it is positively homogeneous (Euler)."""
     if function.slopes:
         return function
-    lines = ((functools.partial(_euler, function=function), (0,)),)
+    lines = ((Held(_euler, (function,)), (0,)),)
     return _function(lines, function.kinks, f"z {function.name}'")
 
 
@@ -101,7 +104,7 @@ def _homogeneous(left: float, right: float) -> ScalarFunction:
         return IDENTITY
     return ScalarFunction(
         f"homogeneous({left:g}, {right:g})",
-        (functools.partial(_scaled, slope=left), functools.partial(_scaled, slope=right)),
+        (Held(_scaled, (left,)), Held(_scaled, (right,))),
         kinks=(0.0,), slopes=(left, right), odd=left == right,
     )  # fmt: skip
 
@@ -121,7 +124,7 @@ def _euler(z: Any, function: ScalarFunction) -> Any:
 def _lines(function: ScalarFunction) -> tuple[Line, ...]:
     """The program of a function that this room has made; of another, itself."""
     piece = function.pieces[0]
-    whole = piece.keywords.get("function") if isinstance(piece, functools.partial) else piece
+    whole = piece.arguments[0] if isinstance(piece, Held) else piece
     return whole.lines if isinstance(whole, _Program) else ((function, (0,)),)
 
 

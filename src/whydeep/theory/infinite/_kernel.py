@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from whydeep.network import (
     check_whole,
     is_traced,
 )
+from whydeep.results import by_content
 from whydeep.theory.infinite._blocks import propagate, propagate_traced
 from whydeep.theory.infinite._fast_paths import fast_kernels
 
@@ -28,6 +28,7 @@ __all__ = ["Kernel", "kernel"]
 _FEWEST_DRAWS = 64
 
 
+@by_content
 @dataclass(frozen=True)
 class Kernel:
     """Kernels of a network at infinite width.
@@ -51,7 +52,7 @@ class Kernel:
     nngp_stderr: np.ndarray | None = None
     ntk_stderr: np.ndarray | None = None
     assumptions: tuple[str, ...] = ()
-    layers: Mapping[int, Kernel] = field(default_factory=lambda: MappingProxyType({}))
+    layers: Mapping[int, Kernel] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, np.shape(self.nngp)))
@@ -159,7 +160,7 @@ def kernel(
     inner = {n: Kernel(k, t, found.error) for n, (k, t) in found.layers.items()}
     return Kernel(
         found.nngp, found.ntk, found.error, found.nngp_stderr, found.ntk_stderr,
-        _assumptions(network, drawn=found.nngp_stderr is not None), MappingProxyType(inner),
+        _assumptions(network, drawn=found.nngp_stderr is not None), inner,
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def function_kernel(
     if f == g:
         mean = _same(run, f, a, b, side, full=full, slope=kind == "tangent")
         return mean if kind == "second" else mean * t
-    if f is IDENTITY or g is IDENTITY:
+    if IDENTITY in (f, g):
         return _stein(run, f, g, a, b, side, full=full) * (k if kind == "second" else t)
     raise UnsupportedError(
         "Two different functions of correlated Gaussians meet.",
@@ -64,7 +64,7 @@ def _stein(
     full: bool,
 ) -> Any:  # fmt: skip
     """E[f'] or E[g'], whichever is not the identity."""
-    if g is IDENTITY:
+    if g == IDENTITY:
         return side.spread(mean_slope(f, run.variance(a, side.left)), right=False, full=full)
     return side.spread(mean_slope(g, run.variance(b, side.right)), right=True, full=full)
 
@@ -87,7 +87,7 @@ def _with_scale(
     if f == g:
         bent = _same(run, f, a, a, side, full=full, slope=True)
         return bent * rest + rate * _same(run, left, a, a, side, full=full, slope=False)
-    if f is IDENTITY or g is IDENTITY:
+    if IDENTITY in (f, g):
         bent = _stein(run, f, g, a, a, side, full=full)
         return bent * rest + rate * _stein(run, left, right, a, a, side, full=full) * k
     raise UnsupportedError(

@@ -25,12 +25,14 @@ import numpy as np
 
 from whydeep.errors import InputError
 from whydeep.network import check_number
+from whydeep.results import by_content
 from whydeep.theory.training._dynamics import Dynamics, Flow
 from whydeep.theory.training._eigenbasis import Eigenbasis, eigenbasis, is_symmetric
 
 __all__ = ["Evolution", "check_blocks", "check_targets", "check_times", "evolve"]
 
 
+@by_content
 @dataclass(frozen=True)
 class Evolution:
     """Outputs over initialisations at T times: N training inputs, M test inputs, C outputs.

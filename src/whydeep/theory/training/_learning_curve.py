@@ -25,12 +25,14 @@ from scipy.optimize import brentq
 
 from whydeep.errors import InputError
 from whydeep.network import check_number
+from whydeep.results import by_content
 from whydeep.theory.training._eigenbasis import is_symmetric
 from whydeep.theory.training._evolve import check_targets
 
 __all__ = ["LearningCurve", "Spectrum", "kernel_spectrum", "learning_curve"]
 
 
+@by_content
 @dataclass(frozen=True)
 class Spectrum:
     """A kernel's eigenvalues under the law of inputs, and the target's share in each.
@@ -44,6 +46,7 @@ class Spectrum:
     powers: np.ndarray
 
 
+@by_content
 @dataclass(frozen=True)
 class LearningCurve:
     """The expected test error at P sizes of the training set.

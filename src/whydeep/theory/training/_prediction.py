@@ -10,11 +10,13 @@ import xarray as xr
 
 from whydeep.network import Network
 from whydeep.observables import ByName
+from whydeep.results import by_content
 from whydeep.theory.training._stable_step import StableStep
 
 __all__ = ["TrainingPrediction"]
 
 
+@by_content
 @dataclass(frozen=True)
 class TrainingPrediction(ByName):
     """Outputs of a network while it trains, over initialisations: a mapping from name to array.

@@ -16,6 +16,7 @@ from whydeep.memory import available
 from whydeep.network import Network, check_number
 from whydeep.observables import ByName
 from whydeep.progress import phase
+from whydeep.results import by_content
 from whydeep.theory.finite import predict
 from whydeep.theory.training._dynamics import Descent, Flow, steps_of
 from whydeep.theory.training._evolve import check_targets, check_times
@@ -41,6 +42,7 @@ _LETTERS = {
 _TOO_LARGE = 0.5
 
 
+@by_content
 @dataclass(frozen=True)
 class FiniteTrainingPrediction(ByName):
     """Outputs of a network of finite width while it trains, over initialisations.
