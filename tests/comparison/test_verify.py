@@ -58,8 +58,8 @@ def test_tensors_agree_and_a_planted_error_does_not(monkeypatch):
 
 def test_the_plain_sampler_measures_tensors_by_their_definitions():
     plan = dataclasses.replace(TENSORS, sampler="plain", tensor_draws=512)
-    outcome = verify(mlp(1, 4, "tanh"), np.eye(2), plan, observables=("ntk_F",), resolution=10.0)
-    assert outcome.comparison.verdict == "agrees"
+    outcome = verify(mlp(1, 4, "tanh"), np.eye(2), plan, observables=("ntk_F",), resolution=1.0)
+    assert {row.verdict for row in outcome.comparison.rows} <= {"agrees", "not resolved"}
 
 
 def test_what_theory_does_not_have_is_not_measured():

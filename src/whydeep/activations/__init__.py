@@ -13,5 +13,6 @@ from whydeep.activations._custom import custom as custom
 from whydeep.activations._custom import joined as joined
 from whydeep.activations._function import ScalarFunction as ScalarFunction
 from whydeep.activations._held import Held as Held
+from whydeep.activations._named import ACTIVATION as ACTIVATION
 from whydeep.activations._named import NAMES as NAMES
 from whydeep.activations._named import get as get

@@ -13,11 +13,13 @@ import numpy as np
 
 from whydeep.activations._function import ScalarFunction
 from whydeep.activations._held import Held, Own
+from whydeep.arguments import CALLABLE, NUMBER, each, takes, text
 from whydeep.errors import InputError
 
 __all__ = ["custom", "joined"]
 
 
+@takes(function=CALLABLE, kinks=each(NUMBER), name=text)
 def custom(
     function: Callable[[Any], Any], *, kinks: tuple[float, ...] = (), name: str = ""
 ) -> ScalarFunction:
@@ -40,7 +42,7 @@ def custom(
     """
     label = name or getattr(function, "__name__", type(function).__name__)
     label = "user function" if label == "<lambda>" else label
-    ordered = tuple(sorted(float(k) for k in kinks))
+    ordered = tuple(sorted(set(kinks)))
     probe = np.linspace(-8.0, 8.0, 65)
     needed = "a function of one variable, written with jax.numpy, applied elementwise"
 
@@ -53,7 +55,7 @@ def custom(
     except Exception as error:
         raise InputError(
             f"The activation {label!r} can't be traced by JAX.",
-            received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            received=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
             needed=needed,
             cause="numpy functions, Python branches on values and math.* do not trace",
             suggestion="use jax.numpy and jnp.where inside it",

@@ -11,8 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.arguments import anything, array, count, takes
+
 __all__ = ["ScalarFunction"]
 
+_MOST_DERIVATIVES = 24  # each is JAX's derivative of the one before: they grow exponentially
 # Arrays are padded to one of these lengths before they meet a compiled function, so that a
 # function is compiled at most once a length however many grids it is evaluated on.
 _COMPILED_LENGTHS = (1 << 10, 1 << 14, 1 << 18)
@@ -77,13 +80,13 @@ class ScalarFunction:
             z = jnp.where(z < self.kinks[index], z, self.kinks[index])
         return self.pieces[index](z)
 
+    @takes(self=anything, z=array(empty=True), order=count(0, _MOST_DERIVATIVES))
     def derivatives(self, z: np.ndarray, order: int) -> list[np.ndarray]:
         """Values and derivatives up to `order` in float64, delta functions at kinks left out.
 
         Returns a list ``[f, f', ..., f^(order)]`` of arrays shaped like `z`. Cost: one compiled
         elementwise pass; JAX's global precision setting is neither read nor changed.
         """
-        z = np.asarray(z, dtype=np.float64)
         if self.smooth:
             return _evaluate(self.pieces[0], order, z)
         out = [np.empty_like(z) for _ in range(order + 1)]
@@ -95,10 +98,12 @@ class ScalarFunction:
                     target[mask] = values
         return out
 
+    @takes(self=anything, order=count(0, _MOST_DERIVATIVES))
     def jumps(self, order: int) -> np.ndarray:
         """Jumps (right minus left) of the derivatives 0 to `order`: array (kinks, order + 1)."""
         return self.one_sided(order)[:, 1] - self.one_sided(order)[:, 0]
 
+    @takes(self=anything, order=count(0, _MOST_DERIVATIVES))
     def one_sided(self, order: int) -> np.ndarray:
         """Left and right derivatives at the kinks: array (kinks, 2, order + 1)."""
         out = np.empty((len(self.kinks), 2, order + 1))

@@ -17,6 +17,7 @@ import numpy as np
 from whydeep.activations._custom import custom
 from whydeep.activations._function import ScalarFunction
 from whydeep.activations._held import Held
+from whydeep.arguments import refusal, shown
 from whydeep.errors import InputError
 
 __all__ = ["NAMES", "get"]
@@ -306,18 +307,31 @@ def get(activation: str | ScalarFunction | Callable[[Any], Any]) -> ScalarFuncti
         return activation
     if callable(activation):
         return custom(activation)
-    return _by_name(activation)
+    if isinstance(activation, str):
+        return _by_name(activation)
+    raise refusal(
+        "activation", activation, "An activation is a name or a function.",
+        "one of " + ", ".join(NAMES) + ", or a jax.numpy function of one variable",
+        cause="one activation serves all layers; whydeep.chain makes networks of several"
+        if isinstance(activation, (list, tuple)) else "",
+    )  # fmt: skip
+
+
+def ACTIVATION(name: str, value: Any) -> ScalarFunction:
+    """The kind of arguments that are activations, by name or as functions."""
+    del name
+    return get(value)
 
 
 @functools.lru_cache(maxsize=256)
 def _by_name(text: str) -> ScalarFunction:
-    match = re.fullmatch(r"\s*([a-zA-Z_]+)\s*(?:\(([^()]*)\))?\s*", str(text))
+    match = re.fullmatch(r"\s*([a-zA-Z_]+)\s*(?:\(([^()]*)\))?\s*", text)
     family = match.group(1).lower() if match else ""
     family = _ALIASES.get(family, family)
     if match is None or family not in _BUILDERS:
         raise InputError(
             "There is no activation of this name.",
-            received=repr(text),
+            received=shown(text),
             needed="one of " + ", ".join(NAMES),
             suggestion="a name above, or any jax.numpy function of one variable",
         )
@@ -329,7 +343,7 @@ def _by_name(text: str) -> ScalarFunction:
     except (ValueError, TypeError) as error:
         raise InputError(
             f"The parameters of {family} can't be read.",
-            received=repr(text),
+            received=shown(text),
             needed=f"finite numbers for {inspect.signature(_BUILDERS[family])}",
         ) from error
     return _BUILDERS[family](*parameters)

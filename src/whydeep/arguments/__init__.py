@@ -7,12 +7,14 @@ command line, and is spelled so in errors.
 """
 
 from whydeep.arguments._arrays import array as array
+from whydeep.arguments._arrays import as_array as as_array
 from whydeep.arguments._arrays import as_numbers as as_numbers
 from whydeep.arguments._names import choice as choice
 from whydeep.arguments._names import choices as choices
 from whydeep.arguments._names import file_path as file_path
 from whydeep.arguments._names import text as text
 from whydeep.arguments._numbers import COUNT as COUNT
+from whydeep.arguments._numbers import DEPTH as DEPTH
 from whydeep.arguments._numbers import DTYPE as DTYPE
 from whydeep.arguments._numbers import FLAG as FLAG
 from whydeep.arguments._numbers import NUMBER as NUMBER
@@ -29,6 +31,11 @@ from whydeep.arguments._objects import called as called
 from whydeep.arguments._objects import each as each
 from whydeep.arguments._objects import either as either
 from whydeep.arguments._objects import instance as instance
+from whydeep.arguments._objects import is_single as is_single
+from whydeep.arguments._objects import named as named
+from whydeep.arguments._objects import one_or_each as one_or_each
+from whydeep.arguments._objects import optional as optional
+from whydeep.arguments._objects import or_word as or_word
 from whydeep.arguments._say import given as given
 from whydeep.arguments._say import refusal as refusal
 from whydeep.arguments._say import shown as shown

@@ -12,7 +12,7 @@ import numpy as np
 from whydeep.arguments._say import kind_of, shown
 from whydeep.errors import InputError
 
-__all__ = ["array", "as_numbers"]
+__all__ = ["array", "as_array", "as_numbers"]
 
 _NEEDED = "finite real numbers"
 
@@ -80,14 +80,15 @@ def as_numbers(name: str, x: Any, needed: str = _NEEDED) -> np.ndarray:
         InputError: masked entries, a sparse matrix, rows of different lengths, complex numbers,
             dates, texts, objects: whatever can't become float64 without loss.
     """
-    found = _as_array(x, name, needed)
+    found = as_array(name, x, needed)
     if found.dtype.kind not in "biuf" and (found.size or found.dtype.kind != "O"):
         found = _converted(found, x, name, needed)
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite
         return found.astype(np.float64, copy=False)
 
 
-def _as_array(x: Any, name: str, needed: str) -> np.ndarray:
+def as_array(name: str, x: Any, needed: str = _NEEDED) -> np.ndarray:
+    """Anything that NumPy makes an array of, of any type; nothing masked, sparse or ragged."""
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise InputError(
             f"{name} has masked entries.",

@@ -15,6 +15,7 @@ from whydeep.arguments._say import label, refusal
 
 __all__ = [
     "COUNT",
+    "DEPTH",
     "DTYPE",
     "FLAG",
     "NUMBER",
@@ -149,6 +150,7 @@ POSITIVE = number(above=0)
 VARIANCE = number(least=0, cause="it is a variance, not a standard deviation with a sign")
 RATE = number(least=0, cause="a rate has no sign")
 COUNT = count()
+DEPTH = count(1, 1_000_000)  # layers: a network of a million is made in half a minute
 SEED = count(0)
 FLAG = _flag
 DTYPE = choice("float32", "float64")

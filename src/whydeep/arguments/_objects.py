@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from whydeep.arguments._say import kind_of, refusal
 from whydeep.errors import InputError, WhydeepError
 
-__all__ = ["CALLABLE", "anything", "called", "each", "either", "instance"]
+__all__ = [
+    "CALLABLE", "anything", "called", "each", "either", "instance", "is_single", "named",
+    "one_or_each", "optional", "or_word",
+]  # fmt: skip
 
 _MOST = 1_000_000
 
@@ -76,6 +79,61 @@ def each(
         if length < least or (exactly is not None and length != exactly) or length > _MOST:
             raise refusal(name, value, f"{name} has {length} entries.", needed)
         return tuple(kind(f"{name}[{number}]", item) for number, item in enumerate(items))
+
+    return check
+
+
+def named(kind: Callable[[str, Any], Any]) -> Callable[[str, Any], dict[str, Any]]:
+    """The kind of dictionaries from names to things of one kind."""
+
+    def check(name: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise refusal(name, value, f"{name} does not name things.", "{name: ...}")
+        return {key: kind(f"{name}[{key!r}]", item) for key, item in value.items()}
+
+    return check
+
+
+def optional(kind: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """The kind `kind`, or None, where None is not the default."""
+
+    def check(name: str, value: Any) -> Any:
+        return None if value is None else kind(name, value)
+
+    return check
+
+
+def one_or_each(kind: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """The kind of one thing, or of several in order."""
+    several = each(kind)
+
+    return either(kind, several, when=is_single)
+
+
+def is_single(value: Any) -> bool:
+    """Whether a value is one thing, not several in order."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+        return True
+    return getattr(value, "ndim", 1) == 0
+
+
+def or_word(kind: Callable[[str, Any], Any], *words: str) -> Callable[[str, Any], Any]:
+    """The kind `kind`, or one of some words that stand for such a thing."""
+
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, str) and value in words:
+            return str(value)
+        try:
+            return kind(name, value)
+        except InputError as error:
+            spelled = "".join(f', or "{word}"' for word in words)
+            raise InputError(
+                error.problem,
+                received=error.received,
+                needed=error.needed + spelled,
+                cause=error.cause,
+                suggestion=error.suggestion,
+            ) from None
 
     return check
 

@@ -46,9 +46,9 @@ def takes(**kinds: Kind) -> Callable[[F], F]:
           needed:   a whole number >= 1
     """
 
-    def decorate(target: F) -> F:
+    def decorate(target: Any) -> Any:
         if isinstance(target, type):
-            target.__init__ = _checked(target.__init__, {"self": _as_is} | kinds)
+            setattr(target, "__init__", _checked(target.__init__, {"self": _as_is} | kinds))  # noqa: B010
             return target
         return _checked(target, kinds)
 

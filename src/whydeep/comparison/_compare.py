@@ -8,16 +8,17 @@ import math
 import numpy as np
 from scipy import stats
 
+from whydeep.arguments import number, takes
 from whydeep.comparison._comparison import Comparison
 from whydeep.comparison._ladder import Ladder
 from whydeep.comparison._rows import Row, Series, pattern_p_values
 from whydeep.comparison._weights import apply_crossed, crossed_weights
-from whydeep.ensemble import Measurement
+from whydeep.ensemble import MEASUREMENT, Measurement
 from whydeep.errors import InputError
 from whydeep.observables import OBSERVABLES, reduce
-from whydeep.theory.finite import Prediction
+from whydeep.theory.finite import PREDICTION, Prediction
 
-__all__ = ["check_level", "compare"]
+__all__ = ["LEVEL", "RESOLUTION", "compare"]
 
 # What a correction to a mean is measured by: the slope in 1/width of that mean.
 _SLOPE_OF = {"kernel_correction": "kernel", "ntk_correction": "ntk"}
@@ -29,6 +30,14 @@ _ZERO = 1e-7
 _TAIL_SAFETY = 5.0
 
 
+LEVEL = number(least=1e-12, below=1)
+"""The kind of alpha: the probability that a correct theory disagrees anywhere in a table."""
+
+RESOLUTION = number(above=0, most=1)
+"""The kind of resolution: the share of a prediction that a row must be able to see."""
+
+
+@takes(predicted=PREDICTION, measured=MEASUREMENT, alpha=LEVEL, resolution=RESOLUTION)
 def compare(
     predicted: Prediction,
     *measured: Measurement,
@@ -68,7 +77,6 @@ def compare(
         >>> compare(predict(net, x), ensemble.measure(net, x, draws=20_000)).verdict
         'agrees'
     """
-    check_level(alpha, resolution)
     if not measured:
         raise InputError("There is nothing to compare with.", needed="one measurement or more")
     for measurement in measured:
@@ -101,14 +109,6 @@ def compare(
         widths=tuple(f * max(predicted.network.widths) for f in measured[0].factors),
         draws={m: d for m, d in draws.items() if m in {r.observable for r in rows}},
     )
-
-
-def check_level(alpha: float, resolution: float) -> None:
-    """Refuse an error rate that is no probability, and a resolution that is not positive."""
-    if not 0 < alpha < 1:
-        raise InputError("alpha is a probability.", received=f"{alpha=}", needed="0 < alpha < 1")
-    if not resolution > 0:
-        raise InputError("resolution must be positive.", received=f"{resolution=}")
 
 
 def _check_pair(predicted: Prediction, measured: Measurement) -> None:

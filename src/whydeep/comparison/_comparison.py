@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from whydeep.arguments import anything, takes, text
 from whydeep.comparison._rows import Row
 from whydeep.comparison._verdicts import worst_verdict
 from whydeep.network import Network
@@ -80,6 +81,7 @@ class Comparison:
         """The observables compared, in order."""
         return tuple(dict.fromkeys(row.observable for row in self.rows))
 
+    @takes(self=anything, observable=text)
     def of(self, observable: str) -> tuple[Row, ...]:
         """The rows of one observable."""
         return tuple(row for row in self.rows if row.observable == observable)

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from whydeep.arguments import CALLABLE, FLAG, SEED, anything, count, takes
 from whydeep.comparison._import_check import ImportCheck
 from whydeep.comparison._imports import check_import
 from whydeep.ensemble import (
@@ -38,6 +39,13 @@ _DRAWS, _NTK_DRAWS = (300, 6000), (50, 300)
 _EFFORT, _NTK_EFFORT = 3e8, 1e8
 
 
+_DRAWS, _NTK_DRAWS = count(2), count(0)
+
+
+@takes(
+    module=anything, example=anything, init=anything, check=FLAG, at_width=CALLABLE,
+    draws=_DRAWS, ntk_draws=_NTK_DRAWS, seed=SEED,
+)  # fmt: skip
 def from_torch(
     module: Any,
     example: Any,
@@ -84,6 +92,10 @@ def from_torch(
     return found.network
 
 
+@takes(
+    fn=CALLABLE, params=anything, example=anything, init=CALLABLE, check=FLAG,
+    at_width=CALLABLE, draws=_DRAWS, ntk_draws=_NTK_DRAWS, seed=SEED,
+)  # fmt: skip
 def from_jax(
     fn: Callable[[Any, Any], Any],
     params: Any,
@@ -140,6 +152,10 @@ def from_jax(
     return found.network
 
 
+@takes(
+    module=anything, example=anything, init=anything, draws=_DRAWS, ntk_draws=_NTK_DRAWS,
+    seed=SEED, options=anything,
+)  # fmt: skip
 def check_torch(
     module: Any,
     example: Any,
@@ -184,6 +200,10 @@ def check_torch(
     return check_import(network, real, x, identity=identity, seed=seed + 1, **options)
 
 
+@takes(
+    fn=CALLABLE, params=anything, example=anything, init=CALLABLE, draws=_DRAWS,
+    ntk_draws=_NTK_DRAWS, seed=SEED, options=anything,
+)  # fmt: skip
 def check_jax(
     fn: Callable[[Any, Any], Any],
     params: Any,

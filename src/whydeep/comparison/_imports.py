@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.comparison._compare import check_level
+from whydeep.comparison._compare import LEVEL, RESOLUTION
 from whydeep.comparison._import_check import TITLES, ImportCheck, Line
 from whydeep.comparison._import_rows import (
     Answer,
@@ -93,7 +93,7 @@ def check_import(
     Cost: draws at two or three widths; see `whydeep.ensemble.measure_kernels`.
     """
     begin = time.perf_counter()
-    check_level(alpha, resolution)
+    alpha, resolution = LEVEL("alpha", alpha), RESOLUTION("resolution", resolution)
     points = np.asarray(x)
     shape = points.shape[1:]
     factors = extrapolation_factors(network, shape) if factors is None else factors

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from whydeep.ensemble import Measurement
+from whydeep.arguments import takes
+from whydeep.comparison._compare import LEVEL
+from whydeep.ensemble import MEASUREMENT, Measurement
 from whydeep.errors import InputError
 from whydeep.observables import component_indices, reduce
 from whydeep.results import by_content
-from whydeep.theory.finite import Prediction
+from whydeep.theory.finite import PREDICTION, Prediction
 
 __all__ = ["ResidualComparison", "compare_residual"]
 
@@ -68,6 +70,7 @@ class ResidualComparison:
         return "\n".join([*lines, f"{verdicts} (|z| <= {self.limit:.1f}, alpha = {self.alpha:g})"])
 
 
+@takes(measured=MEASUREMENT, alpha=LEVEL, predicted=PREDICTION)
 def compare_residual(
     measured: Measurement, *, alpha: float = 0.05, **predicted: Prediction
 ) -> ResidualComparison:
@@ -87,7 +90,8 @@ def compare_residual(
     Source: Bonferroni's inequality; Richardson 1911 for the limit.
 
     Example:
-        >>> from whydeep.ensemble import measure_residual
+        >>> from whydeep.comparison._compare import LEVEL
+    from whydeep.ensemble import measure_residual
         >>> from whydeep.network import residual_mlp
         >>> from whydeep.theory.residual import predict_residual
         >>> net, x = residual_mlp(4, 32, "relu", skip=0.9), [[1.0, 1.0]]
@@ -99,8 +103,6 @@ def compare_residual(
         >>> found.verdicts
         {'trajectories': 'agrees', 'closure': 'disagrees'}
     """
-    if not 0 < alpha < 1:
-        raise InputError("alpha is a probability.", received=f"{alpha=}", needed="0 < alpha < 1")
     if not predicted:
         raise InputError(
             "There is nothing to compare with.",

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from whydeep.comparison._compare import check_level, compare
+from whydeep.arguments import DTYPE, SEED, choice, count, takes
+from whydeep.comparison._compare import LEVEL, RESOLUTION, compare
 from whydeep.comparison._comparison import Comparison
 from whydeep.data import check_inputs
-from whydeep.ensemble import Measurement, check_sampling, measure
-from whydeep.errors import InputError
-from whydeep.network import Network, check_whole
+from whydeep.ensemble import FEWEST_DRAWS, Measurement, measure
+from whydeep.network import Network
 from whydeep.observables import OBSERVABLES
 from whydeep.progress import phase
 from whydeep.results import by_content
@@ -33,6 +33,13 @@ DIFFERENTIAL_DRAWS = 4_000
 """Networks drawn by default for the differentials of the tangent kernel."""
 
 
+_DRAWS = count(FEWEST_DRAWS)
+
+
+@takes(
+    draws=_DRAWS, ntk_draws=_DRAWS, tensor_draws=_DRAWS, differential_draws=_DRAWS, seed=SEED,
+    rungs=count(2, 16), sampler=choice("conditional", "plain"), dtype=DTYPE,
+)  # fmt: skip
 @dataclass(frozen=True)
 class Plan:
     """How much is drawn, and how.
@@ -60,16 +67,6 @@ class Plan:
     rungs: int = 3
     sampler: str = "conditional"
     dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        for draws in (self.draws, self.ntk_draws, self.tensor_draws, self.differential_draws):
-            check_sampling(draws, self.seed, self.sampler, self.dtype)
-        if check_whole("rungs", self.rungs) < 2:
-            raise InputError(
-                "One width can't tell orders in 1/width apart.",
-                received=f"rungs={self.rungs}",
-                needed="2 or more; 3 to bound what is neglected",
-            )
 
     def calls(self, predicted: Prediction) -> tuple[tuple[tuple[str, ...], int], ...]:
         """What is measured together, and with how many draws."""
@@ -150,7 +147,7 @@ def verify(
     """
     begin = time.perf_counter()
     plan = plan or Plan()
-    check_level(alpha, resolution)
+    alpha, resolution = LEVEL("alpha", alpha), RESOLUTION("resolution", resolution)
     x = check_inputs(inputs)
     with phase("predicting"):
         predicted = predict(network, x, order=order, observables=observables)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import as_numbers, shown
+from whydeep.arguments import array, as_array, as_numbers, shown
 from whydeep.errors import InputError
 
-__all__ = ["INPUTS", "check_inputs"]
+__all__ = ["BATCH", "INPUTS", "LABELS", "check_inputs"]
 
 _NEEDED = "a matrix of finite real numbers, (inputs, n_0): one row an input"
 
@@ -111,3 +111,19 @@ def _count(number: int, what: str) -> str:
 def INPUTS(name: str, x: Any) -> np.ndarray:
     """The kind of arguments that are inputs, one row each."""
     return check_inputs(x, name=name)
+
+
+LABELS = array(dims=(1, 2), needed="(N,) or (N, C) finite numbers")
+"""The kind of labels and targets: a number, or a row of C numbers, for each input."""
+
+
+def BATCH(name: str, x: Any) -> np.ndarray:
+    """The kind of inputs that may be images or sequences: (N, *positions, channels).
+
+    Whole numbers stay whole, as they may be tokens.
+    """
+    found = as_array(name, x, _NEEDED)
+    if found.ndim < 3 or not found.size or found.dtype.kind not in "biuf":
+        checked = check_inputs(x, name=name)
+        return found if found.dtype.kind in "biu" else checked
+    return check_inputs(found.reshape(len(found), -1), name=name).reshape(found.shape)

@@ -7,8 +7,9 @@ from whydeep.ensemble._draw import learning_rates as learning_rates
 from whydeep.ensemble._draw import parameters_of as parameters_of
 from whydeep.ensemble._kernels import measure_function_kernels as measure_function_kernels
 from whydeep.ensemble._kernels import measure_kernels as measure_kernels
-from whydeep.ensemble._measure import check_sampling as check_sampling
+from whydeep.ensemble._measure import FEWEST_DRAWS as FEWEST_DRAWS
 from whydeep.ensemble._measure import measure as measure
+from whydeep.ensemble._measurement import MEASUREMENT as MEASUREMENT
 from whydeep.ensemble._measurement import Density as Density
 from whydeep.ensemble._measurement import Measurement as Measurement
 from whydeep.ensemble._posterior import MeasuredPosterior as MeasuredPosterior

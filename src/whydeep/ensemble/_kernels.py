@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import COUNT, DTYPE, SEED, anything, array, choice, count, either, takes
+from whydeep.data import BATCH
 from whydeep.ensemble._blocks import all_batches
-from whydeep.ensemble._draw import parameters_of
-from whydeep.ensemble._measure import check_sampling
+from whydeep.ensemble._draw import LAWS, parameters_of
 from whydeep.ensemble._normals import threefry
 from whydeep.ensemble._samples import KernelSamples
 from whydeep.ensemble._tangents import function_nngp, function_ntk, network_nngp, network_ntk
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.memory import available
-from whydeep.network import Embedding, Network, check_whole, widened
+from whydeep.network import NETWORK, Embedding, Network, widened
 
 __all__ = ["measure_function_kernels", "measure_kernels"]
 
@@ -32,8 +32,14 @@ _DEVICE_BYTES = 1 << 30
 _MOST_LANES = 128
 _SHARE_OF_MEMORY = 0.6  # of what is free, for gradients: values of the passes need room too
 _NNGP, _NTK = 0, 1
+_NTK_DRAWS = either(count(0, 0), count(2), when=lambda draws: isinstance(draws, int) and not draws)
+_GRAPH = array(dims=3, needed="(inputs, P, P) finite weights, from position to position")
 
 
+@takes(
+    network=NETWORK, x=BATCH, x2=BATCH, draws=count(2), ntk_draws=_NTK_DRAWS, seed=SEED,
+    width_factor=COUNT, dtype=DTYPE, law=choice(*LAWS), graph=_GRAPH, graph2=_GRAPH,
+)  # fmt: skip
 def measure_kernels(
     network: Network,
     x: Any,
@@ -86,7 +92,6 @@ def measure_kernels(
         ((2, 2), (2, 2))
     """
     ntk_draws = draws if ntk_draws is None else ntk_draws
-    _check_draws(draws, ntk_draws, seed, dtype)
     begin = time.perf_counter()
     points, first = _points(network, x, x2)
     net = widened(network, width_factor, points.shape[1:])
@@ -110,6 +115,10 @@ def measure_kernels(
     return _samples(found, (draws, ntk_draws), positions, seed, dtype, begin, repr(net))
 
 
+@takes(
+    draw=anything, apply=anything, x=anything, x2=anything, rates=anything, draws=count(2),
+    ntk_draws=_NTK_DRAWS, seed=SEED, source=anything,
+)  # fmt: skip
 def measure_function_kernels(
     draw: Callable[[Any], Any],
     apply: Callable[[Any, Any], Any],
@@ -153,7 +162,6 @@ def measure_function_kernels(
         [1.0, 1.0, 1.0]
     """
     ntk_draws = draws if ntk_draws is None else ntk_draws
-    _check_draws(draws, ntk_draws, seed, "float32")
     begin = time.perf_counter()
     points = np.asarray(x)
     first = len(points)
@@ -310,8 +318,8 @@ class _Function:
     def merged(self, arrays: list[Any]) -> Any:
         """The whole tree with these arrays."""
         leaves = list(self.leaves)
-        for i, array in zip(self.places, arrays, strict=True):
-            leaves[i] = array
+        for i, one in zip(self.places, arrays, strict=True):
+            leaves[i] = one
         return jax.tree.unflatten(self.tree, leaves)
 
 
@@ -373,31 +381,16 @@ def _points(network: Network, x: Any, x2: Any) -> tuple[np.ndarray, int]:
     return np.concatenate([left, right]), len(left)
 
 
-def _checked(network: Network, x: Any, name: str) -> np.ndarray:
-    array = np.asarray(x)
-    if array.ndim < 2:
-        raise InputError(
-            f"{name} is not a batch of inputs.",
-            received=f"shape {array.shape}",
-            needed="(N, *positions, channels), or (N, T) tokens",
-        )
-    flat = check_inputs(array.reshape(len(array), -1), name=name)
+def _checked(network: Network, x: np.ndarray, name: str) -> np.ndarray:
     if network.takes_tokens:
         sizes = [
             n.layer.size for n in network.nodes
             if isinstance(n.layer, Embedding) and n.inputs == (-1,)
         ]  # fmt: skip
-        if not np.array_equal(flat, np.round(flat)) or flat.min() < 0 or flat.max() >= min(sizes):
+        if not np.array_equal(x, np.round(x)) or x.min() < 0 or x.max() >= min(sizes):
             raise InputError(
                 f"{name} does not hold tokens.",
-                received=f"{array.dtype} numbers from {flat.min():g} to {flat.max():g}",
+                received=f"{x.dtype} numbers from {x.min():g} to {x.max():g}",
                 needed=f"whole numbers from 0 to {min(sizes) - 1}",
             )
-    return flat.reshape(array.shape)
-
-
-def _check_draws(draws: Any, ntk_draws: Any, seed: Any, dtype: str) -> None:
-    check_sampling(64, seed, "plain", dtype)
-    check_whole("draws", draws, least=2)
-    if ntk_draws != 0:
-        check_whole("ntk_draws", ntk_draws, least=2)
+    return x.astype(np.float64, copy=False)

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import COUNT, DTYPE, FLAG, SEED, choice, choices, count, or_word, takes
+from whydeep.data import INPUTS
 from whydeep.ensemble._blocks import Run, all_batches, check_finite
-from whydeep.ensemble._choices import Sampling, check_seed, read_wanted
+from whydeep.ensemble._choices import Sampling
 from whydeep.ensemble._kernel_batches import kernel_batches, slopes
 from whydeep.ensemble._measurement import Measurement
 from whydeep.ensemble.fluctuations import (
@@ -25,16 +26,21 @@ from whydeep.ensemble.fluctuations import (
     tensor_batches,
 )
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Network, check_choice, check_whole
+from whydeep.network import NETWORK, Network
 from whydeep.observables import BASIC, OBSERVABLES, pair_indices
 from whydeep.progress import phase
 
-__all__ = ["check_sampling", "measure"]
+__all__ = ["FEWEST_DRAWS", "measure"]
 
-_FEWEST_DRAWS = 64
+FEWEST_DRAWS = 64
 _MOST_INPUTS_FOR_VERTEX = 40
 
 
+@takes(
+    network=NETWORK, inputs=INPUTS, draws=count(FEWEST_DRAWS), seed=SEED,
+    observables=or_word(choices(OBSERVABLES), "all"), rungs=COUNT, sampler=choice("conditional",
+    "plain"), average_last=FLAG, layers=choice("all", "output"), dtype=DTYPE,
+)  # fmt: skip
 def measure(
     network: Network,
     inputs: Any,
@@ -96,11 +102,9 @@ def measure(
         ('layer', 'input_1', 'input_2')
     """
     begin = time.perf_counter()
-    check_sampling(draws, seed, sampler, dtype)
-    x = check_inputs(inputs)
-    rungs = check_whole("rungs", rungs)
+    x = inputs
     names = _names(network, observables, rungs)
-    _check(sampler, layers, len(x), names, average_last=average_last)
+    _check(sampler, len(x), names, average_last=average_last)
     tensors = tuple(name for name in names if name in TENSORS)
     check_tensors(tensors, len(x), sampler, layers, average_last=average_last)
     basic = [name for name in names if name not in TENSORS]
@@ -174,7 +178,7 @@ def _names(network: Network, observables: Iterable[str] | str | None, rungs: int
     if observables is None or observables == "all":
         asked = BASIC if observables is None else OBSERVABLES
         return [name for name in asked if name not in missing]
-    wanted = read_wanted(observables, OBSERVABLES)
+    wanted = set(observables)
     for name in sorted(wanted & missing.keys()):
         raise UnsupportedError(
             f"The {OBSERVABLES[name].title} can't be measured.", cause=missing[name]
@@ -186,21 +190,7 @@ def _names(network: Network, observables: Iterable[str] | str | None, rungs: int
     return [name for name in OBSERVABLES if name in wanted]
 
 
-def check_sampling(draws: Any, seed: Any, sampler: str, dtype: str) -> None:
-    """Refuse draws, seeds and names that no measurement can use."""
-    if check_whole("draws", draws) < _FEWEST_DRAWS:
-        raise InputError(
-            "Too few draws for a standard error.",
-            received=f"draws={draws}",
-            needed=f"at least {_FEWEST_DRAWS}",
-        )
-    check_seed(seed)
-    check_choice("sampler", sampler, ("conditional", "plain"))
-    check_choice("dtype", dtype, ("float32", "float64"))
-
-
-def _check(sampler: str, layers: str, size: int, names: list[str], *, average_last: bool) -> None:
-    check_choice("layers", layers, ("all", "output"))
+def _check(sampler: str, size: int, names: list[str], *, average_last: bool) -> None:
     if not average_last and sampler == "conditional":
         raise InputError(
             "The conditional sampler averages each layer over its own weights by construction.",

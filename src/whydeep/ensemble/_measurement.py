@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from whydeep.arguments import instance
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES, ByName, expand
 from whydeep.results import by_content
 
-__all__ = ["Density", "Measurement"]
+__all__ = ["MEASUREMENT", "Density", "Measurement"]
 
 
 @dataclass(frozen=True)
@@ -135,3 +136,9 @@ class Measurement(ByName):
 
 def _error(batches: np.ndarray) -> np.ndarray:
     return batches.std(axis=0, ddof=1) / np.sqrt(len(batches))
+
+
+MEASUREMENT = instance(
+    Measurement, needed="a measurement", suggestion="whydeep.measure(network, inputs) makes one"
+)
+"""The kind of arguments that are measurements."""

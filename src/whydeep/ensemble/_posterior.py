@@ -26,12 +26,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.data import check_inputs
-from whydeep.ensemble._choices import check_seed
+from whydeep.arguments import COUNT, SEED, VARIANCE, count, takes
+from whydeep.data import INPUTS, LABELS
 from whydeep.ensemble._conditional import Plan, Shape, draw_kernels
 from whydeep.ensemble._normals import key_of
 from whydeep.errors import InputError
-from whydeep.network import Network, check_number, check_whole
+from whydeep.network import NETWORK, Network
 from whydeep.progress import progress_bar
 from whydeep.results import by_content
 
@@ -102,6 +102,10 @@ def jackknife(leave_one_out: np.ndarray) -> np.ndarray:
     return np.sqrt((count - 1) * leave_one_out.var(axis=0))
 
 
+@takes(
+    network=NETWORK, x=INPUTS, y=LABELS, x_test=INPUTS, noise=VARIANCE, draws=count(2 *
+    _BATCHES), seed=SEED, rungs=COUNT,
+)  # fmt: skip
 def measure_posterior(
     network: Network,
     x: Any,
@@ -146,13 +150,9 @@ def measure_posterior(
         ((1, 2), (2, 2, 1, 1), True)
     """
     inputs, tests, labels = _read(network, x, y, x_test)
-    noise = check_number("noise", noise)
-    check_seed(seed)
-    rungs = check_whole("rungs", rungs)
-    count = check_whole("draws", draws, least=2 * _BATCHES)
     points = np.concatenate([inputs, tests])
-    lanes = _lanes(len(points) * max(network.widths) << (rungs - 1), count)
-    blocks = math.ceil(count / (lanes * _BATCHES))
+    lanes = _lanes(len(points) * max(network.widths) << (rungs - 1), draws)
+    blocks = math.ceil(draws / (lanes * _BATCHES))
     kernels = _drawn(network, points, rungs, lanes, seed)
     parts: list[list[_Sums]] = [[] for _ in range(rungs)]
     with progress_bar("measuring the posterior", _BATCHES) as advance:
@@ -187,9 +187,7 @@ def measure_posterior(
 def _read(
     network: Network, x: Any, y: Any, x_test: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    inputs, tests = check_inputs(x), check_inputs(x_test, name="x_test")
-    array = np.asarray(y)
-    labels = check_inputs(array[:, None] if array.ndim == 1 and array.size else array, name="y")
+    inputs, tests, labels = x, x_test, y[:, None] if y.ndim == 1 else y
     if labels.shape != (len(inputs), network.outputs) or tests.shape[1] != inputs.shape[1]:
         raise InputError(
             "Inputs, labels and network do not fit together.",

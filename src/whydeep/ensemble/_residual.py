@@ -17,11 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.data import check_inputs
-from whydeep.ensemble._measure import check_sampling
+from whydeep.arguments import COUNT, SEED, count, takes
+from whydeep.data import INPUTS
+from whydeep.ensemble._measure import FEWEST_DRAWS
 from whydeep.ensemble._measurement import Measurement
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Network, ResidualChain, check_whole, residual_chain
+from whydeep.network import NETWORK, Network, ResidualChain, residual_chain
 from whydeep.observables import pair_indices, quadruple_indices
 from whydeep.progress import progress_bar
 
@@ -32,6 +33,7 @@ _MOST_INPUTS = 20
 _BLOCK = 1 << 20  # preactivations held at once
 
 
+@takes(network=NETWORK, inputs=INPUTS, draws=count(FEWEST_DRAWS), seed=SEED, rungs=COUNT)
 def measure_residual(
     network: Network, inputs: Any, *, draws: int = 20_000, seed: int = 0, rungs: int = 3
 ) -> Measurement:
@@ -64,9 +66,7 @@ def measure_residual(
         ('layer', (4, 1, 1, 1, 1))
     """
     begin = time.perf_counter()
-    check_sampling(draws, seed, "conditional", "float64")
-    rungs = check_whole("rungs", rungs)
-    x = check_inputs(inputs)
+    x = inputs
     if len(x) > _MOST_INPUTS:
         raise InputError(
             "The vertex of this many inputs has too many entries to measure.",

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from whydeep import activations
-from whydeep.activations import ScalarFunction
+from whydeep.activations import ACTIVATION, ScalarFunction
+from whydeep.arguments import takes
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian._tables import self_means
 
@@ -76,6 +77,7 @@ class Criticality:
         return self.points[0]
 
 
+@takes(activation=ACTIVATION)
 def critical(activation: str | ScalarFunction | Callable[[Any], Any]) -> Criticality:
     """Where K* = C_b + C_W <s^2> and both susceptibilities are 1, at every depth.
 

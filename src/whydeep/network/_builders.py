@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from whydeep.activations import ScalarFunction, get
+from whydeep.activations import ACTIVATION, ScalarFunction
+from whydeep.arguments import (
+    CALLABLE,
+    COUNT,
+    DEPTH,
+    FLAG,
+    VARIANCE,
+    anything,
+    called,
+    choice,
+    each,
+    optional,
+    or_word,
+    shown,
+    takes,
+)
 from whydeep.errors import InputError
 from whydeep.gaussian import critical
-from whydeep.network._checks import check_choice, check_whole
 from whydeep.network._combine import Add, Attention, Residual
 from whydeep.network._convolution import Conv
-from whydeep.network._layers import Activation, Dense, Layer
+from whydeep.network._layers import PARAMETERIZATIONS, Activation, Dense, Layer
 from whydeep.network._network import Network, chain
 from whydeep.network._normalisation import LayerNorm
 from whydeep.network._positions import AvgPool, Flatten, GlobalAvgPool
@@ -22,6 +36,15 @@ __all__ = ["cnn", "resnet", "transformer"]
 Function = str | ScalarFunction | Callable[[Any], Any]
 
 
+_CRITICAL = or_word(VARIANCE, "critical")
+_PARAMETERIZATION = choice(*PARAMETERIZATIONS)
+
+
+@takes(
+    depth=DEPTH, width=COUNT, activation=ACTIVATION, size=COUNT, pool=each(COUNT),
+    readout=choice("average", "flatten"), outputs=COUNT, weight_var=_CRITICAL, bias_var=_CRITICAL,
+    padding=anything, parameterization=_PARAMETERIZATION,
+)  # fmt: skip
 def cnn(
     depth: int,
     width: int = 64,
@@ -63,13 +86,11 @@ def cnn(
         >>> cnn(depth=2, width=16, pool=(1,)).shapes((8, 8, 3))[-2:]
         (Shape(positions=(), channels=16), Shape(positions=(), channels=1))
     """
-    depth = check_whole("depth", depth)
-    check_choice("readout", readout, ("average", "flatten"))
-    after = {check_whole("pool", k) for k in pool}
+    after = set(pool)
     if after and max(after) > depth:
         raise InputError(
             "A pool stands after a convolution that does not exist.",
-            received=f"pool={tuple(pool)}, depth={depth}",
+            received=f"pool={shown(pool)}, depth={depth}",
             needed=f"numbers from 1 to {depth}",
         )
     variances = _variances(activation, weight_var, bias_var)
@@ -79,7 +100,7 @@ def cnn(
             Conv(
                 width, (size, size), 1, padding, *variances, parameterization=parameterization
             ),
-            Activation(get(activation)),
+            Activation(activation),
         ]  # fmt: skip
         if number in after:
             layers.append(AvgPool((2, 2)))
@@ -90,6 +111,10 @@ def cnn(
     return chain(*layers)
 
 
+@takes(
+    blocks=each(DEPTH, least=1), width=COUNT, activation=ACTIVATION, norm=optional(CALLABLE),
+    outputs=COUNT, weight_var=_CRITICAL, bias_var=_CRITICAL, parameterization=_PARAMETERIZATION,
+)  # fmt: skip
 def resnet(
     blocks: Sequence[int] = (2, 2, 2),
     width: int = 64,
@@ -135,13 +160,15 @@ def resnet(
         )
 
     def bend() -> list[Layer]:
-        return [*([] if norm is None else [norm()]), Activation(get(activation))]
+        if norm is None:
+            return [Activation(activation)]
+        with called("norm", "a function without arguments that makes a layer"):
+            return [norm(), Activation(activation)]
 
-    width = check_whole("width", width)
     parts: list[Layer | Network] = [conv(width, 3, 1)]
     for stage, count in enumerate(blocks):
         channels = width * 2**stage
-        for block in range(check_whole("blocks", count)):
+        for block in range(count):
             widens = stage > 0 and block == 0
             stride = 2 if widens else 1
             main = chain(*bend(), conv(channels, 3, stride), *bend(), conv(channels, 3, 1))
@@ -150,6 +177,11 @@ def resnet(
     return chain(*parts, Dense(outputs, *variances, parameterization=parameterization))
 
 
+@takes(
+    depth=DEPTH, width=COUNT, heads=COUNT, activation=ACTIVATION, tokens=COUNT, positions=COUNT,
+    hidden=COUNT, norm=choice("pre", "post"), causal=FLAG, outputs=COUNT, weight_var=VARIANCE,
+    bias_var=VARIANCE, parameterization=_PARAMETERIZATION,
+)  # fmt: skip
 def transformer(
     depth: int = 2,
     width: int = 64,
@@ -194,25 +226,23 @@ def transformer(
         >>> net.shapes((6,))[-1]
         Shape(positions=(), channels=1)
     """
-    check_choice("norm", norm, ("pre", "post"))
-    width = check_whole("width", width)
-    hidden = 4 * width if hidden is None else check_whole("hidden", hidden)
+    hidden = 4 * width if hidden is None else hidden
 
     def dense(channels: int) -> Dense:
         return Dense(channels, weight_var, bias_var, parameterization=parameterization)
 
     parts: list[Layer | Network] = [dense(width) if tokens is None else Embedding(
-        check_whole("tokens", tokens), width, parameterization=parameterization)]  # fmt: skip
+        tokens, width, parameterization=parameterization)]  # fmt: skip
     if positions is not None:
         place = PositionalEmbedding(positions, width, parameterization=parameterization)
         parts = [Add(parts[0], place)]
-    for _ in range(check_whole("depth", depth)):
+    for _ in range(depth):
         names = ("query_var", "key_var", "value_var", "output_var")
         attention = Attention(
             heads, width=width, causal=causal, bias_var=bias_var,
             parameterization=parameterization, **dict.fromkeys(names, weight_var),
         )  # fmt: skip
-        feed = chain(dense(hidden), Activation(get(activation)), dense(width))
+        feed = chain(dense(hidden), Activation(activation), dense(width))
         for block in (attention, feed):
             if norm == "pre":
                 parts.append(Residual(chain(LayerNorm(), block)))
@@ -223,10 +253,10 @@ def transformer(
 
 
 def _variances(activation: Function, weight_var: Any, bias_var: Any) -> tuple[Any, Any]:
-    if "critical" not in (weight_var, bias_var):
+    if not isinstance(weight_var, str) and not isinstance(bias_var, str):
         return weight_var, bias_var
-    point = critical(get(activation)).preferred
+    point = critical(activation).preferred
     return (
-        point.weight_var if weight_var == "critical" else weight_var,
-        point.bias_var if bias_var == "critical" else bias_var,
+        point.weight_var if isinstance(weight_var, str) else weight_var,
+        point.bias_var if isinstance(bias_var, str) else bias_var,
     )

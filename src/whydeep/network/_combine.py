@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from whydeep.network._checks import check_whole
-from whydeep.network._join import Join, Product, Sum
-from whydeep.network._layers import Dense, Identity, Layer
-from whydeep.network._network import INPUT, Network, Node, append, chain
-from whydeep.network._sequence import DotProductAttention
+from whydeep.arguments import COUNT, DEPTH, FLAG, VARIANCE, choice, takes
+from whydeep.network._join import AXIS, Join, Product, Sum
+from whydeep.network._layers import PARAMETERIZATIONS, Dense, Identity, Layer
+from whydeep.network._network import INPUT, PART, Network, Node, append, chain
+from whydeep.network._sequence import SCALINGS, DotProductAttention
 
 __all__ = ["Add", "Attention", "Concatenate", "Multiply", "Residual", "repeat"]
 
 
+@takes(branches=PART)
 def Add(*branches: Layer | Network) -> Network:
     """Branches that take the same input, added: ``x -> sum_k branch_k(x)``.
 
@@ -23,26 +24,35 @@ def Add(*branches: Layer | Network) -> Network:
     return _joined(Sum(), branches)
 
 
+@takes(branches=PART)
 def Multiply(*branches: Layer | Network) -> Network:
     """Branches that take the same input, multiplied channel by channel: gates."""
     return _joined(Product(), branches)
 
 
+@takes(branches=PART, axis=AXIS)
 def Concatenate(*branches: Layer | Network, axis: str | int = "channels") -> Network:
     """Branches that take the same input, side by side along the channels or a spatial dimension."""
     return _joined(Join(axis), branches)
 
 
+@takes(main=PART, shortcut=PART)
 def Residual(main: Layer | Network, shortcut: Layer | Network | None = None) -> Network:
     """``x -> shortcut(x) + main(x)``; without a shortcut, x itself."""
     return Add(Identity() if shortcut is None else shortcut, main)
 
 
+@takes(part=PART, times=DEPTH)
 def repeat(part: Layer | Network, times: int) -> Network:
     """`part`, `times` times in a row, each with weights of its own."""
-    return chain(*[part] * check_whole("times", times))
+    return chain(*[part] * times)
 
 
+@takes(
+    heads=COUNT, width=COUNT, query_var=VARIANCE, key_var=VARIANCE, value_var=VARIANCE,
+    output_var=VARIANCE, bias_var=VARIANCE, scaling=choice(*SCALINGS), softmax=FLAG, causal=FLAG,
+    tied=FLAG, parameterization=choice(*PARAMETERIZATIONS),
+)  # fmt: skip
 def Attention(
     heads: int = 8,
     *,
@@ -76,7 +86,7 @@ def Attention(
 
     Source: Vaswani et al. 2017; Hron et al. 2020 for its infinite-width limit.
     """
-    width = 64 * check_whole("heads", heads) if width is None else width
+    width = 64 * heads if width is None else width
 
     def dense(weight_var: Any) -> Dense:
         return Dense(width, weight_var, bias_var, parameterization=parameterization)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from whydeep.arguments import COUNT, choice, count, each, given, one_or_each, refusal
 from whydeep.errors import InputError
 from whydeep.network._checks import check_whole
 from whydeep.network._layers import Layer, Shape, check_weights
@@ -16,33 +16,41 @@ __all__ = ["Conv", "ConvLocal", "ConvTranspose", "Padding", "per_dimension", "wi
 Padding = str | tuple[tuple[int, int], ...]
 
 
-def per_dimension(name: str, value: Any, count: int) -> tuple[int, ...]:
+def per_dimension(name: str, value: Any, dims: int) -> tuple[int, ...]:
     """One whole number for every spatial dimension."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * count
-    if len(values) != count:
+    values = one_or_each(COUNT)(name, value)
+    values = values if isinstance(values, tuple) else (values,) * dims
+    if len(values) != dims:
         raise InputError(
             f"{name} has the wrong length.",
-            received=f"{name}={value!r}",
-            needed=f"one number, or {count}: one a spatial dimension",
+            received=given(name, value),
+            needed=f"one number, or {dims}: one a spatial dimension",
         )
-    return tuple(check_whole(name, v) for v in values)
+    return values
 
 
-def check_padding(padding: Any, count: int) -> Padding:
+_PADDING = choice("SAME", "VALID", "CIRCULAR")
+
+
+def check_padding(padding: Any, dims: int) -> Padding:
     """A name, or how many zeros stand before and after each dimension."""
-    if padding in ("SAME", "VALID", "CIRCULAR"):
-        return padding
+    if isinstance(padding, str):
+        return _PADDING("padding", padding)
     try:
-        pads = tuple((int(low), int(high)) for low, high in padding)
-    except (TypeError, ValueError):
-        pads = ()
-    if len(pads) != count or any(p < 0 for pair in pads for p in pair):
-        raise InputError(
-            "This padding can't be read.",
-            received=f"padding={padding!r}",
-            needed='"SAME", "VALID", "CIRCULAR", or (before, after) zeros for each dimension',
-        )
-    return pads
+        return each(each(count(0), exactly=2), exactly=dims)("padding", padding)
+    except InputError:
+        raise refusal(
+            "padding", padding, "This padding can't be read.",
+            '"SAME", "VALID", "CIRCULAR", or (before, after) zeros for each dimension',
+        ) from None  # fmt: skip
+
+
+def window_size(layer: Any) -> tuple[int, ...]:
+    """Put the checked size of a window, one number a dimension, into the frozen `layer`."""
+    size = one_or_each(COUNT)("size", layer.size)
+    size = size if isinstance(size, tuple) else (size,)
+    object.__setattr__(layer, "size", each(COUNT, least=1)("size", size))
+    return size
 
 
 def window_pads(
@@ -110,8 +118,7 @@ class _Sliding(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", check_whole("channels", self.channels))
-        size = tuple(self.size) if isinstance(self.size, Sequence) else (self.size,)
-        object.__setattr__(self, "size", per_dimension("size", size, len(size)))
+        size = window_size(self)
         object.__setattr__(self, "strides", per_dimension("strides", self.strides, len(size)))
         object.__setattr__(self, "padding", check_padding(self.padding, len(size)))
         check_weights(self)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from whydeep.arguments import count, or_word
 from whydeep.errors import InputError
-from whydeep.network._checks import check_choice
 from whydeep.network._layers import Layer, Shape
 
-__all__ = ["Join", "Product", "Sum"]
+__all__ = ["AXIS", "Join", "Product", "Sum"]
+
+AXIS = or_word(count(0), "channels")
+"""The kind of what values stand side by side along."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ class Join(Layer):
     arity: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.axis, int):
-            check_choice("axis", self.axis, ("channels",))
+        object.__setattr__(self, "axis", AXIS("axis", self.axis))
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """The sum of the sizes along the axis."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from whydeep.activations import ScalarFunction, get
+from whydeep.arguments import array, refusal
 from whydeep.errors import InputError
 from whydeep.network._checks import check_choice, check_number, check_whole
 
@@ -63,6 +64,11 @@ class Array:
     def __init__(self, values: Any) -> None:
         self.values = np.array(values, dtype=np.float64)
         self.values.setflags(write=False)
+
+    @classmethod
+    def read(cls, name: str, values: Any, dims: int | None = None) -> Array:
+        """An `Array` of what a user gives, or an `InputError`."""
+        return values if isinstance(values, Array) else cls(array(dims=dims)(name, values))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Array) and np.array_equal(self.values, other.values)
@@ -203,7 +209,10 @@ class Constant(Layer):
     arity: ClassVar[int | None] = 0
 
     def __init__(self, array: Any) -> None:
-        object.__setattr__(self, "array", array if isinstance(array, Array) else Array(array))
+        numbers = Array.read("array", array)
+        if not numbers.values.ndim:
+            raise refusal("array", array, "A constant has channels.", "(*positions, channels)")
+        object.__setattr__(self, "array", numbers)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """The shape of the numbers."""

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from whydeep.activations import ScalarFunction, get
+from whydeep.activations import ACTIVATION, ScalarFunction, get
+from whydeep.arguments import COUNT, DEPTH, RATE, VARIANCE, choice, one_or_each, or_word, takes
 from whydeep.errors import InputError
 from whydeep.gaussian import critical
-from whydeep.network._checks import check_whole
-from whydeep.network._layers import Activation, Dense
+from whydeep.network._layers import PARAMETERIZATIONS, Activation, Dense
 from whydeep.network._network import Network, chain
 
-__all__ = ["mlp", "one_each"]
+__all__ = ["PER_LAYER", "mlp", "one_each"]
 
 
+PER_LAYER = one_or_each(or_word(VARIANCE, "critical"))
+"""The kind of variances: one number, one a layer, or "critical"."""
+
+
+@takes(
+    depth=DEPTH, width=one_or_each(COUNT), activation=ACTIVATION, outputs=COUNT,
+    weight_var=PER_LAYER, bias_var=PER_LAYER, weight_lr=one_or_each(RATE),
+    bias_lr=one_or_each(RATE), parameterization=choice(*PARAMETERIZATIONS),
+)  # fmt: skip
 def mlp(
     depth: int,
     width: int | Sequence[int] = 64,
@@ -56,16 +63,14 @@ def mlp(
         >>> mlp(depth=3, width=(32, 48, 64), activation="relu")
         <network: relu, depth 3, width 32-48-64, weight_var 2, bias_var 0, ntk>
     """
-    depth = check_whole("depth", depth)
-    outputs = check_whole("outputs", outputs)
     function = get(activation)
     widths = one_each("width", width, depth, "hidden layer")
     weight_vars = one_each("weight_var", weight_var, depth + 1, "layer, output included")
     bias_vars = one_each("bias_var", bias_var, depth + 1, "layer, output included")
-    if "critical" in weight_vars or "critical" in bias_vars:
+    if any(isinstance(v, str) for v in weight_vars + bias_vars):
         point = critical(function).preferred
-        weight_vars = [point.weight_var if v == "critical" else v for v in weight_vars]
-        bias_vars = [point.bias_var if v == "critical" else v for v in bias_vars]
+        weight_vars = [point.weight_var if isinstance(v, str) else v for v in weight_vars]
+        bias_vars = [point.bias_var if isinstance(v, str) else v for v in bias_vars]
     weight_lrs = one_each("weight_lr", weight_lr, depth + 1, "layer, output included")
     bias_lrs = one_each("bias_lr", bias_lr, depth + 1, "layer, output included")
     layers: list[Dense | Activation] = []
@@ -76,15 +81,10 @@ def mlp(
 
 
 def one_each(name: str, value: Any, count: int, what: str) -> list[Any]:
-    """A value for each of `count` things, from one value or from as many."""
-    if isinstance(value, str) or value is None or np.ndim(value) == 0:
-        if isinstance(value, str) and value != "critical":
-            raise InputError(
-                f"{name} can't be read.", received=f"{name}={value!r}",
-                needed='a number, one a layer, or "critical"',
-            )  # fmt: skip
-        return [value.item() if isinstance(value, np.generic) else value] * count
-    values = [v.item() if isinstance(v, np.generic) else v for v in value]
+    """A value for each of `count` things, from one value or from a tuple of as many."""
+    if not isinstance(value, tuple):
+        return [value] * count
+    values = list(value)
     if len(values) != count:
         raise InputError(
             f"{name} has the wrong length.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whydeep.activations import ScalarFunction
-from whydeep.arguments import instance, takes
+from whydeep.arguments import COUNT, anything, each, instance, takes
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network._layers import Activation, Dense, Layer, Shape
 from whydeep.network._sequence import Embedding
@@ -33,6 +33,9 @@ class Node:
     label: str = dataclasses.field(default="", compare=False)
 
 
+_NODES = each(instance(Node, needed="a Node", suggestion="whydeep.chain(...) makes them"))
+
+
 @dataclass(frozen=True)
 class Network:
     """Layers applied in the order of their nodes; the value of the last one is the output.
@@ -54,6 +57,7 @@ class Network:
     nodes: tuple[Node, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", _NODES("nodes", self.nodes))
         if not self.nodes:
             raise InputError("A network needs at least one layer.", received="none")
         for number, node in enumerate(self.nodes):
@@ -83,6 +87,7 @@ class Network:
             f"{first.parameterization}>"
         )
 
+    @takes(self=anything, inputs=each(COUNT))
     def shapes(self, inputs: tuple[int, ...]) -> tuple[Shape, ...]:
         """The shape of every node's value, for inputs of shape ``(*positions, channels)``.
 
@@ -171,6 +176,7 @@ class Network:
             )
         return next(iter(functions))
 
+    @takes(self=anything, inputs=COUNT)
     def learning_rates(self, inputs: int) -> tuple[tuple[float, float], ...]:
         """``(lambda_b, lambda_W)`` of the L + 1 layers, for `inputs` input dimensions."""
         fan_ins = (inputs, *self.widths)
@@ -178,6 +184,7 @@ class Network:
             layer.learning_rates(fan_in) for layer, fan_in in zip(self.dense, fan_ins, strict=True)
         )
 
+    @takes(self=anything, factor=COUNT, inputs=COUNT)
     def scaled(self, factor: int, inputs: int) -> Network:
         """The network with every hidden width times `factor` and the same learning rates.
 
@@ -234,7 +241,7 @@ def append(nodes: list[Node], part: Any, source: int) -> int:
     """Put `part` behind node `source` at the end of `nodes`; the number of its output."""
     if isinstance(part, Layer):
         nodes.append(Node(part, () if part.arity == 0 else (source,) * (part.arity or 1)))
-    elif isinstance(part, Network):
+    else:
         start = len(nodes)
         nodes += [
             dataclasses.replace(
@@ -242,12 +249,6 @@ def append(nodes: list[Node], part: Any, source: int) -> int:
             )
             for node in part.nodes
         ]
-    else:
-        raise InputError(
-            "A network is made of layers and networks.",
-            received=repr(part)[:80],
-            needed="whydeep.Dense(...), whydeep.Activation(...), whydeep.chain(...), ...",
-        )
     return len(nodes) - 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from whydeep.arguments import count, each
 from whydeep.errors import InputError
 from whydeep.network._checks import check_choice, check_number, check_whole
 from whydeep.network._layers import Layer, Shape
@@ -46,12 +47,8 @@ class LayerNorm(_Norm):
         super().__post_init__()
         if isinstance(self.over, str):
             check_choice("over", self.over, ("channels", "all"))
-        elif not all(isinstance(axis, int) and axis >= 0 for axis in self.over):
-            raise InputError(
-                "This normalisation can't be read.",
-                received=f"over={self.over!r}",
-                needed='"channels", "all", or numbers 0, 1, ... of spatial dimensions',
-            )
+        else:
+            object.__setattr__(self, "over", each(count(0))("over", self.over))
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import COUNT, FLAG, anything, choice, count, each, refusal, shown, takes
 from whydeep.errors import InputError
-from whydeep.network._convolution import check_padding, per_dimension, windows
+from whydeep.memory import available
+from whydeep.network._convolution import check_padding, per_dimension, window_size, windows
 from whydeep.network._layers import Array, Layer, Shape
+
+_METHODS = (
+    "nearest", "linear", "bilinear", "trilinear", "triangle", "cubic", "bicubic", "tricubic",
+    "lanczos3", "lanczos5",
+)  # fmt: skip
 
 __all__ = [
     "Aggregate",
@@ -35,8 +41,7 @@ class _Pool(Layer):
     padding: Any = "VALID"
 
     def __post_init__(self) -> None:
-        size = tuple(self.size) if isinstance(self.size, Sequence) else (self.size,)
-        object.__setattr__(self, "size", per_dimension("size", size, len(size)))
+        size = window_size(self)
         strides = self.size if self.strides is None else self.strides
         object.__setattr__(self, "strides", per_dimension("strides", strides, len(size)))
         object.__setattr__(self, "padding", check_padding(self.padding, len(size)))
@@ -59,6 +64,10 @@ class AvgPool(_Pool):
     """
 
     count_padding: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "count_padding", FLAG("count_padding", self.count_padding))
 
 
 @dataclass(frozen=True)
@@ -122,15 +131,9 @@ class Mix(Layer):
     positions: tuple[int, ...]
 
     def __init__(self, matrix: Any, positions: tuple[int, ...] | None = None) -> None:
-        matrix = matrix if isinstance(matrix, Array) else Array(matrix)
-        if matrix.values.ndim != 2 or not np.all(np.isfinite(matrix.values)):
-            raise InputError(
-                "A map over positions is a matrix of finite numbers.",
-                received=f"an array of shape {matrix.values.shape}",
-                needed="(positions after, positions before)",
-            )
+        matrix = Array.read("matrix", matrix, dims=2)
         rows = len(matrix.values)
-        shape = (rows,) if positions is None else tuple(positions)
+        shape = (rows,) if positions is None else each(count(0))("positions", positions)
         if math.prod(shape) != rows:
             raise InputError(
                 "The positions do not match the matrix.",
@@ -150,6 +153,7 @@ class Mix(Layer):
         return Shape(self.positions, shapes[0].channels)
 
 
+@takes(positions=each(COUNT), selection=anything)
 def index(positions: tuple[int, ...], selection: Any) -> Mix:
     """The positions that a NumPy index selects: ``index((8, 8), np.s_[:, 0])``.
 
@@ -157,8 +161,26 @@ def index(positions: tuple[int, ...], selection: Any) -> Mix:
         >>> index((4,), slice(1, 3)).output_shape(Shape((4,), 16)).positions
         (2,)
     """
-    numbers = np.arange(math.prod(positions)).reshape(positions)[selection]
+    _check_size(positions, positions)
+    try:
+        numbers = np.arange(math.prod(positions)).reshape(positions)[selection]
+    except Exception as error:
+        raise refusal(
+            "selection", selection, "This selection does not select positions.",
+            f"what NumPy takes in brackets behind an array of shape {positions}",
+            cause=str(error)[:200], suggestion="numpy.s_[...] writes one",
+        ) from error  # fmt: skip
     return Mix(np.eye(math.prod(positions))[np.ravel(numbers)], np.shape(numbers))
+
+
+def _check_size(positions: tuple[int, ...], new: tuple[int, ...]) -> None:
+    needed, free = 32 * math.prod(positions) * math.prod(new), available()
+    if needed > free:
+        raise InputError(
+            "A map over this many positions does not fit into memory.",
+            received=f"positions {shown(positions)} to {shown(new)}",
+            needed=f"a matrix of less than {free / 2**30:.1f} GiB",
+        )
 
 
 def aggregate(adjacency: Any) -> Mix:
@@ -166,10 +188,17 @@ def aggregate(adjacency: Any) -> Mix:
     return Mix(adjacency)
 
 
+@takes(positions=each(COUNT), new=each(COUNT), method=choice(*_METHODS))
 def resize(positions: tuple[int, ...], new: tuple[int, ...], method: str = "linear") -> Mix:
     """A resized image, ``jax.image.resize`` with the same `method`, as a linear map."""
     import jax
 
+    if len(new) != len(positions):
+        raise InputError(
+            "An image keeps its number of dimensions.", received=f"{positions} to {new}",
+            needed="as many new positions as there are dimensions",
+        )  # fmt: skip
+    _check_size(positions, new)
     basis = np.eye(math.prod(positions), dtype=np.float32).reshape(-1, *positions)
     with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
         columns = jax.image.resize(basis.astype(np.float64), (len(basis), *new), method)

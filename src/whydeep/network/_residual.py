@@ -6,19 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from whydeep.activations import ScalarFunction, get
+from whydeep.activations import ACTIVATION, ScalarFunction, get
+from whydeep.arguments import COUNT, DEPTH, NUMBER, choice, one_or_each, takes
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian import critical
-from whydeep.network._checks import check_number, check_whole
 from whydeep.network._combine import Residual
 from whydeep.network._join import Sum
-from whydeep.network._layers import Activation, Affine, Dense, Identity
-from whydeep.network._mlp import one_each
+from whydeep.network._layers import PARAMETERIZATIONS, Activation, Affine, Dense, Identity
+from whydeep.network._mlp import PER_LAYER, one_each
 from whydeep.network._network import INPUT, Network, chain
 
 __all__ = ["ResidualChain", "residual_chain", "residual_mlp"]
 
 
+@takes(
+    depth=DEPTH, width=COUNT, activation=ACTIVATION, skip=one_or_each(NUMBER), outputs=COUNT,
+    weight_var=PER_LAYER, bias_var=PER_LAYER, parameterization=choice(*PARAMETERIZATIONS),
+)  # fmt: skip
 def residual_mlp(
     depth: int,
     width: int = 64,
@@ -59,16 +63,11 @@ def residual_mlp(
         >>> [round(dense.weight_var, 9) for dense in residual_chain(net).dense]
         [2.0, 1.28, 1.28, 2.0]
     """
-    depth, outputs = check_whole("depth", depth), check_whole("outputs", outputs)
-    width = check_whole("width", width)
     function = get(activation)
-    skips = [
-        check_number("skip", g, signed=True)
-        for g in one_each("skip", skip, depth - 1, "residual layer")
-    ]
+    skips = one_each("skip", skip, depth - 1, "residual layer")
     weight_vars = one_each("weight_var", weight_var, depth + 1, "layer, output included")
     bias_vars = one_each("bias_var", bias_var, depth + 1, "layer, output included")
-    if "critical" in weight_vars or "critical" in bias_vars:
+    if any(isinstance(v, str) for v in weight_vars + bias_vars):
         if any(abs(g) >= 1 for g in skips):
             raise UnsupportedError(
                 "No variances keep the kernels of this network where they are.",

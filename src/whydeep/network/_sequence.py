@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from whydeep.activations import ScalarFunction, get
+from whydeep.arguments import COUNT, FLAG, one_or_each
 from whydeep.errors import InputError
 from whydeep.network._checks import check_choice, check_number, check_whole
 from whydeep.network._layers import PARAMETERIZATIONS, Array, Layer, Shape, check_weights
 
-__all__ = ["DotProductAttention", "Embedding", "PositionalEmbedding", "Recurrent"]
+__all__ = ["SCALINGS", "DotProductAttention", "Embedding", "PositionalEmbedding", "Recurrent"]
+
+SCALINGS = ("1/sqrt(d)", "1/d")
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,11 @@ class PositionalEmbedding(Layer):
     arity: ClassVar[int | None] = 0
 
     def __post_init__(self) -> None:
-        positions = (self.positions,) if isinstance(self.positions, int) else self.positions
+        positions = one_or_each(COUNT)("positions", self.positions)
+        positions = positions if isinstance(positions, tuple) else (positions,)
         if self.covariance is not None:
             count = math.prod(positions)
-            matrix = Array(getattr(self.covariance, "values", self.covariance))
+            matrix = Array.read("covariance", self.covariance)
             if matrix.values.shape != (count, count):
                 raise InputError(
                     "The covariance between positions has the wrong shape.",
@@ -88,7 +92,7 @@ class PositionalEmbedding(Layer):
                     needed=f"{(count, count)}",
                 )
             object.__setattr__(self, "covariance", matrix)
-        object.__setattr__(self, "positions", tuple(check_whole("positions", p) for p in positions))
+        object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "width", check_whole("width", self.width))
         check_weights(self, "var", "lr")
 
@@ -130,7 +134,11 @@ class DotProductAttention(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", check_whole("heads", self.heads))
-        check_choice("scaling", self.scaling, ("1/sqrt(d)", "1/d"))
+        check_choice("scaling", self.scaling, SCALINGS)
+        for name in ("softmax", "causal"):
+            object.__setattr__(self, name, FLAG(name, getattr(self, name)))
+        if self.function is not None:
+            object.__setattr__(self, "function", get(self.function))
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """The positions of the queries, the channels of the values."""

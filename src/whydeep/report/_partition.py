@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import file_path, instance, takes, text
 from whydeep.errors import InputError
 from whydeep.geometry import DecisionRegions, Regions
 from whydeep.report._page import as_json, asset, fill, provenance_list, publish, shell
@@ -17,8 +18,12 @@ from whydeep.report._page import as_json, asset, fill, provenance_list, publish,
 __all__ = ["write_partition"]
 
 _MOST_CORNERS = 20_000_000
+_REGIONS = instance(
+    Regions, needed="regions of a plane", suggestion="whydeep.geometry.regions(...) finds them"
+)
 
 
+@takes(path=file_path, found=_REGIONS, title=text)
 def write_partition(
     path: str | os.PathLike[str], found: Regions, *, title: str = "Affine pieces of a network"
 ) -> Path:

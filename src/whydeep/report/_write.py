@@ -6,19 +6,32 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from whydeep.arguments import each, either, file_path, instance, number, takes, text
 from whydeep.comparison import Comparison
-from whydeep.ensemble import Measurement
+from whydeep.ensemble import MEASUREMENT, Measurement
 from whydeep.report._density_figure import density_group
 from whydeep.report._kernel_figure import kernel_group
 from whydeep.report._ladder_figure import ladder_group
 from whydeep.report._page import publish
 from whydeep.report._verdict_page import VerdictPage
 from whydeep.report._words import cards, facts, headline, sources, table
-from whydeep.theory.finite import Prediction
+from whydeep.theory.finite import PREDICTION, Prediction
 
 __all__ = ["render_report", "write_report"]
 
 
+_MEASUREMENTS = either(
+    MEASUREMENT, each(MEASUREMENT, least=1), when=lambda m: isinstance(m, Measurement)
+)
+_COMPARISON = instance(
+    Comparison, needed="a comparison", suggestion="whydeep.compare(predicted, measured) makes one"
+)
+
+
+@takes(
+    path=file_path, predicted=PREDICTION, measured=_MEASUREMENTS, comparison=_COMPARISON,
+    inputs=text, command=text, seconds=number(least=0),
+)  # fmt: skip
 def write_report(
     path: str | os.PathLike[str],
     predicted: Prediction,

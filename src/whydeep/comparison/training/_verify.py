@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.comparison._compare import check_level
+from whydeep.comparison._compare import LEVEL
 from whydeep.comparison._verdicts import worst_verdict
 from whydeep.comparison.training._catapult import Catapult, catapult_of, growth
 from whydeep.comparison.training._rows import TrainingRow, judge, limit_row, power_row
@@ -155,7 +155,7 @@ def verify_training(
     """
     begin = time.perf_counter()
     plan = plan or TrainingPlan()
-    check_level(alpha, 0.25)
+    alpha = LEVEL("alpha", alpha)
     _check(network)
     inputs, targets = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     first = predict_training(network, inputs, targets, x_test, times=[0.0])

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from whydeep.arguments import anything, called, count, takes
 from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.errors import InputError
-from whydeep.network import check_whole
 
 __all__ = ["linearize", "taylor_expand"]
 
 
+@takes(fn=anything, params=anything)
 def linearize(fn: Any, params: Any) -> Callable[..., Any]:
     """The network that is linear in its parameters: what an infinitely wide one trains as.
 
@@ -45,6 +46,7 @@ def linearize(fn: Any, params: Any) -> Callable[..., Any]:
     return taylor_expand(fn, params, 1)
 
 
+@takes(fn=anything, params=anything, degree=count(0))
 def taylor_expand(fn: Any, params: Any, degree: int) -> Callable[..., Any]:
     """The network's Taylor polynomial in its parameters.
 
@@ -74,8 +76,8 @@ def taylor_expand(fn: Any, params: Any, degree: int) -> Callable[..., Any]:
         19.0
     """
     check_function(fn)
-    check_whole("degree", degree, least=0)
-    params = jax.tree.map(jnp.asarray, params)
+    with called("params", "a tree (dicts, lists, tuples ...) of arrays of numbers"):
+        params = jax.tree.map(jnp.asarray, params)
 
     def expanded(moved: Any, *arguments: Any, **options: Any) -> Any:
         step = _difference(moved, params)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from whydeep.arguments import as_array, as_numbers, given
 from whydeep.errors import InputError, UnsupportedError, WhydeepError
 
 __all__ = [
@@ -125,7 +126,7 @@ def read_rates(rates: Any, parameters: Parameters) -> dict[int, Any]:
     if rates is None:
         return dict.fromkeys(parameters.real, 1.0)
     try:
-        if isinstance(rates, (int, float)):
+        if isinstance(rates, (int, float, np.generic)):
             every = [rates] * len(parameters.leaves)
         else:
             every = parameters.tree.flatten_up_to(rates)
@@ -138,7 +139,7 @@ def read_rates(rates: Any, parameters: Parameters) -> dict[int, Any]:
         ) from error
     found = {}
     for k in parameters.real:
-        array = np.asarray(every[k], np.float64)
+        array = as_numbers(f"The learning rate of {parameters.paths[k]}", every[k])
         shape = parameters.leaves[k].shape
         if not np.all(np.isfinite(array)) or np.any(array < 0):
             raise InputError(
@@ -171,13 +172,13 @@ def grouped(groups: Groups, paths: list[str], separator: str = "/") -> list[Hash
         return [""] * len(paths)
     if callable(groups):
         return [groups(path) for path in paths]
-    if groups == "leaf":
+    if isinstance(groups, str) and groups == "leaf":
         return list(paths)
-    if groups == "layer":
+    if isinstance(groups, str) and groups == "layer":
         return [path.rpartition(separator)[0] for path in paths]
     raise InputError(
         "There is no such way to group parameters.",
-        received=f"groups={groups!r}",
+        received=given("groups", groups),
         needed='None, "leaf", "layer" (paths without their last part), or a function of a path',
         suggestion="groups=lambda path: 'bias' if path.endswith('bias') else 'weight'",
     )
@@ -212,7 +213,7 @@ def check_examples(x: Any, name: str, dtype: Any) -> list[Any]:
     count_examples(x, name)
     found = []
     for leaf in jax.tree.leaves(x):
-        array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+        array = leaf if isinstance(leaf, jax.Array) else as_array(name, leaf)
         if jnp.issubdtype(array.dtype, jnp.floating):
             array = np.asarray(array).astype(dtype)
             if not np.all(np.isfinite(array)):

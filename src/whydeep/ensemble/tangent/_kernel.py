@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from whydeep.arguments import COUNT, anything, choice, takes
 from whydeep.ensemble.tangent._blocks import Side, assembled, block_sizes
 from whydeep.ensemble.tangent._inputs import (
     Groups,
@@ -20,7 +21,6 @@ from whydeep.ensemble.tangent._inputs import (
 )
 from whydeep.ensemble.tangent._plan import Plan, plan_of
 from whydeep.errors import InputError
-from whydeep.network import check_whole
 from whydeep.progress import phase
 
 __all__ = ["tangent_kernel"]
@@ -28,6 +28,10 @@ __all__ = ["tangent_kernel"]
 OUTPUTS = ("full", "trace", "diagonal")
 
 
+@takes(
+    fn=anything, params=anything, x1=anything, x2=anything, outputs=choice(*OUTPUTS),
+    groups=anything, rates=anything, batch=COUNT,
+)  # fmt: skip
 def tangent_kernel(
     fn: Any,
     params: Any,
@@ -85,14 +89,6 @@ def tangent_kernel(
         >>> theta[0, 0, 0, 0].item(), theta[0, 0, 1, 0].item(), theta[0, 0, 0, 1].item()
         (2.0, 1.0, 0.0)
     """
-    if outputs not in OUTPUTS:
-        raise InputError(
-            "There is no such part of the kernel.",
-            received=f"outputs={outputs!r}",
-            needed=", ".join(OUTPUTS),
-        )
-    if batch is not None:
-        check_whole("batch", batch, least=1)
     if is_module(fn):
         from whydeep.ensemble.tangent._torch import torch_kernel
 

@@ -10,10 +10,10 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh
 
+from whydeep.arguments import COUNT, SEED, VARIANCE, anything, as_numbers, count, takes
 from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.ensemble.tangent._products import JaxProducts, Products
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import check_whole
 from whydeep.results import by_content
 
 __all__ = ["Solution", "TangentOperator", "TraceEstimate", "tangent_operator"]
@@ -81,7 +81,7 @@ class TangentOperator:
         Returns:
             Of the shape of `vector`, float64 or the kernel's dtype.
         """
-        array = np.asarray(vector, self.dtype)
+        array = as_numbers("vector", vector).astype(self.dtype)
         if array.shape not in ((self.shape[0],), self._products.shape):
             raise InputError(
                 "The vector does not fit the kernel.",
@@ -111,6 +111,7 @@ class TangentOperator:
             dtype=self.dtype,
         )
 
+    @takes(self=anything, k=COUNT, seed=SEED)
     def eigenvalues(self, k: int, *, seed: int = 0) -> np.ndarray:
         """The k largest eigenvalues, largest first, by Lanczos iteration (ARPACK).
 
@@ -125,7 +126,6 @@ class TangentOperator:
         Accuracy: to roundings of the kernel's dtype, relative to the largest. Cost: some 2k to 10k
         products; N C of them where k is more than half of N C, or N C is 64 or less.
         """
-        check_whole("k", k, least=1)
         n = self.shape[0]
         if k > n:
             raise InputError(
@@ -147,6 +147,7 @@ class TangentOperator:
             ) from error
         return np.sort(found)[::-1]
 
+    @takes(self=anything, draws=count(6), seed=SEED)
     def trace(self, draws: int = 60, *, seed: int = 0) -> TraceEstimate:
         """The trace, from products with random signs, and its standard error (Hutch++).
 
@@ -161,8 +162,6 @@ class TangentOperator:
 
         Source: Meyer, Musco, Musco and Woodruff 2021, Algorithm 1; Hutchinson 1990.
         """
-        check_whole("draws", draws, least=6)
-        check_whole("seed", seed, least=0)
         n = self.shape[0]
         if draws >= n:
             exact = sum(float(self._times(e)[i]) for i, e in enumerate(np.eye(n, dtype=self.dtype)))
@@ -178,6 +177,7 @@ class TangentOperator:
         error = float(np.std(outside, ddof=1)) / math.sqrt(third)
         return TraceEstimate(inside + float(np.mean(outside)), error, 3 * third, seed)
 
+    @takes(self=anything, b=anything, ridge=VARIANCE, tolerance=VARIANCE, steps=COUNT)
     def solve(
         self, b: Any, ridge: float = 0.0, *, tolerance: float | None = None, steps: int = 1000
     ) -> Solution:
@@ -197,7 +197,7 @@ class TangentOperator:
 
         Source: Hestenes and Stiefel 1952.
         """
-        right = np.asarray(b, self.dtype)
+        right = as_numbers("b", b).astype(self.dtype)
         if right.shape not in ((self.shape[0],), self._products.shape):
             raise InputError(
                 "The right side does not fit the kernel.",
@@ -206,9 +206,6 @@ class TangentOperator:
             )
         if not np.all(np.isfinite(right)):
             raise InputError("The right side has numbers that are not finite.")
-        if not math.isfinite(ridge) or ridge < 0:
-            raise InputError("The ridge is no number of 0 or more.", received=f"ridge={ridge}")
-        check_whole("steps", steps, least=1)
         if tolerance is None:
             tolerance = 1e-8 if self.dtype == np.float64 else 1e-4
         flat = right.ravel().astype(np.float64)
@@ -239,6 +236,7 @@ class TangentOperator:
         return Solution(found.reshape(right.shape).astype(self.dtype), residual, taken)
 
 
+@takes(fn=anything, params=anything, x=anything, rates=anything, batch=COUNT)
 def tangent_operator(
     fn: Any, params: Any, x: Any, *, rates: Any = None, batch: int | None = None
 ) -> TangentOperator:
@@ -275,6 +273,4 @@ def tangent_operator(
         [1.0, 1.0]
     """
     check_function(fn)
-    if batch is not None:
-        check_whole("batch", batch, least=1)
     return TangentOperator(JaxProducts(fn, params, x, rates, batch))

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from whydeep.arguments import number, shown
 from whydeep.errors import InputError
-from whydeep.network import check_number
 
 __all__ = ["SGD", "Optimiser", "read_optimiser"]
 
@@ -59,25 +59,21 @@ class Optimiser:
 
 def read_optimiser(given: Any) -> Optimiser:
     """An optimiser from a name, a name with a number, or an optax transformation."""
-    if given == "sgd":
-        return SGD
-    if given == "adam":
-        return _ADAM
+    if isinstance(given, str) and given in ("sgd", "adam"):
+        return SGD if given == "sgd" else _ADAM
     functions = (getattr(given, name, None) for name in ("init", "update"))
     if all(map(callable, functions)) and not isinstance(given, type):
         # Its methods have a hash, where it has none.
         rule = optax.GradientTransformation(given.init, given.update)
         return Optimiser("an optax transformation", rule, takes_step=False)
-    if isinstance(given, tuple) and len(given) == 2 and given[0] == "momentum":
-        decay = check_number("momentum", given[1])
-        if decay >= 1:
-            raise InputError(
-                "This momentum never forgets.",
-                received=f"optimizer={given!r}",
-                needed="0 <= momentum < 1",
-            )
-        return _momentum(decay)
-    raise InputError("That is no optimiser.", received=f"optimizer={given!r}"[:200], needed=_NEEDED)
+    if (
+        isinstance(given, tuple)
+        and len(given) == 2
+        and isinstance(given[0], str)
+        and given[0] == "momentum"
+    ):
+        return _momentum(number(least=0, below=1)("momentum", given[1]))
+    raise InputError("That is no optimiser.", received=f"optimizer={shown(given)}", needed=_NEEDED)
 
 
 SGD = Optimiser("sgd", optax.identity(), margin=2.0)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.arguments import anything, as_array, called, choice, either
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import Shape
 
@@ -46,31 +47,26 @@ class Targets:
     middle: float | None = None
 
 
+LOSS = either(anything, choice("squared", "cross_entropy"), when=callable)
+"""The kind of losses: a name, or a function of outputs and targets in jax.numpy."""
+
+
 def read_loss(loss: Any) -> Loss:
     """A loss from its name or from a function."""
     if isinstance(loss, str):
-        if loss not in _LOSSES:
-            raise InputError(
-                "There is no loss of this name.",
-                received=f"loss={loss!r}",
-                needed='"squared", "cross_entropy", or a function of outputs and targets',
-            )
         return Loss(loss, _squared if loss == "squared" else _cross_entropy)
-    if not callable(loss):
-        raise InputError(
-            "That is no loss.",
-            received=f"loss={loss!r}",
-            needed='"squared", "cross_entropy", or a function of outputs and targets',
-        )
     return Loss(getattr(loss, "__name__", type(loss).__name__), loss)
 
 
 def check_loss(loss: Loss, outputs: tuple[int, ...], targets: np.ndarray, dtype: str) -> None:
     """Refuse a function that does not give one number an example."""
-    shape = jax.eval_shape(
-        loss.each, jax.ShapeDtypeStruct(outputs, np.dtype(dtype)), jnp.asarray(targets)
-    )
-    if getattr(shape, "shape", None) != outputs[:1] or not jnp.issubdtype(shape.dtype, np.floating):
+    with called("loss", "a function of outputs and targets, in jax.numpy: one number an example"):
+        shape = jax.eval_shape(
+            loss.each, jax.ShapeDtypeStruct(outputs, np.dtype(dtype)), jnp.asarray(targets)
+        )
+    if getattr(shape, "shape", None) != outputs[:1] or not jnp.issubdtype(
+        getattr(shape, "dtype", None), np.floating
+    ):
         raise InputError(
             "A loss gives one number an example: their sum is descended.",
             received=f"{getattr(shape, 'dtype', '')} {getattr(shape, 'shape', shape)}",
@@ -132,7 +128,7 @@ def _cross_entropy(outputs: Any, targets: Any) -> Any:
 
 
 def _numbers(y: Any, rows: int, name: str) -> np.ndarray:
-    array = np.asarray(y)
+    array = as_array(name, y, "classes 0, 1, 2, ... or numbers")
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
     if array.dtype.kind not in "iuf":

@@ -10,11 +10,26 @@ from typing import Any
 import jax
 import numpy as np
 
+from whydeep.arguments import (
+    COUNT,
+    DTYPE,
+    POSITIVE,
+    SEED,
+    anything,
+    choices,
+    count,
+    each,
+    either,
+    file_path,
+    is_single,
+    takes,
+)
+from whydeep.data import BATCH
 from whydeep.ensemble.training._checkpoint import Checkpoint
 from whydeep.ensemble.training._checks import (
+    MOST_STEPS,
     check_memory,
     check_network,
-    check_numbers,
     layer_count,
     parameter_count,
     points_of,
@@ -28,7 +43,7 @@ from whydeep.ensemble.training._checks import (
 )
 from whydeep.ensemble.training._observe import Data
 from whydeep.ensemble.training._optimiser import Optimiser, read_optimiser
-from whydeep.ensemble.training._problem import check_loss, read_loss, read_targets
+from whydeep.ensemble.training._problem import LOSS, check_loss, read_loss, read_targets
 from whydeep.ensemble.training._run import Plan, run_blocks, usable_cores
 from whydeep.ensemble.training._stability import (
     MOST_GROWTH,
@@ -39,11 +54,17 @@ from whydeep.ensemble.training._stability import (
 from whydeep.ensemble.training._steps import Task
 from whydeep.ensemble.training._training import OBSERVABLES, Training
 from whydeep.errors import InputError
-from whydeep.network import Network, check_number, check_whole
+from whydeep.network import NETWORK, Network
 
 __all__ = ["train"]
 
 
+@takes(
+    network=NETWORK, x=BATCH, y=anything, x_test=BATCH, y_test=anything, draws=count(2), seed=SEED,
+    steps=count(1, MOST_STEPS), step=POSITIVE, loss=LOSS, optimizer=anything, batch=COUNT,
+    record=either(COUNT, each(count(0), least=1), when=is_single), observables=choices(OBSERVABLES),
+    costly_draws=count(2), hessian_inputs=COUNT, checkpoint=file_path, dtype=DTYPE, threads=COUNT,
+)  # fmt: skip
 def train(
     network: Network,
     x: Any,
@@ -140,7 +161,6 @@ def train(
         True
     """
     begin = time.perf_counter()
-    check_numbers(draws, seed, steps, dtype, costly_draws, hessian_inputs)
     check_network(network)
     points = points_of(network, x, "x", dtype)
     layers = layer_count(network, points.shape[1:])
@@ -168,7 +188,7 @@ def train(
         hessian_inputs, draws,
     )  # fmt: skip
     kept = None if checkpoint is None else Checkpoint(checkpoint, settings_of(plan))
-    cores = usable_cores() if threads is None else check_whole("threads", threads)
+    cores = usable_cores() if threads is None else threads
     values = run_blocks(plan, kept, cores if jax.default_backend() == "cpu" else 1)
     stable = None
     if not np.all(values["loss"][:, -1] <= MOST_GROWTH * values["loss"][:, 0]):
@@ -207,7 +227,7 @@ def _step_size(
             )
         return None, None
     if step is not None:
-        return check_number("step", step, positive=True), None
+        return step, None
     if rule.margin is None:
         raise InputError(
             f"{rule.name} has no stable step that could be measured before training.",

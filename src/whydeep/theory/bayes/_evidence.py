@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import SEED, VARIANCE, array, count, named, shown, takes
+from whydeep.data import INPUTS, LABELS
 from whydeep.errors import InputError
-from whydeep.network import Network
+from whydeep.network import NETWORK, Network
 from whydeep.results import by_content
-from whydeep.theory.bayes._posterior import check_labels, expansion_of, too_large
+from whydeep.theory.bayes._posterior import FEWEST_DRAWS, check_labels, expansion_of, too_large
 
 __all__ = ["Evidence", "compare_evidence"]
 
@@ -74,6 +75,10 @@ class Evidence:
         return "\n".join(lines)
 
 
+@takes(
+    networks=named(NETWORK), x=INPUTS, y=LABELS, noise=VARIANCE, order=count(0, 1),
+    prior=array(dims=1, least=0), draws=count(FEWEST_DRAWS), seed=SEED,
+)  # fmt: skip
 def compare_evidence(
     networks: Mapping[str, Network],
     x: Any,
@@ -125,20 +130,15 @@ def compare_evidence(
     """
     if not networks:
         raise InputError("There are no networks to compare.", received=repr(networks))
-    weights = np.full(len(networks), 1.0) if prior is None else np.asarray(prior, dtype=np.float64)
-    if (
-        weights.shape != (len(networks),)
-        or not np.all(weights >= 0)
-        or not 0 < weights.sum() < np.inf
-    ):
+    weights = np.full(len(networks), 1.0) if prior is None else np.asarray(prior)
+    if weights.shape != (len(networks),) or not 0 < weights.sum() < np.inf:
         raise InputError(
             "The prior is no law over the networks.",
-            received=repr(prior),
+            received=shown(prior),
             needed=f"{len(networks)} probabilities, none negative",
         )
-    inputs = check_inputs(x)
     found = [
-        expansion_of(network, inputs, check_labels(y, network), None, noise, order, draws, seed)
+        expansion_of(network, x, check_labels(y, network), None, noise, order, draws, seed)
         for network in networks.values()
     ]
     shares = np.array([order / network.widths[-1] for network in networks.values()])

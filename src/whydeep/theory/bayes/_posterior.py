@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.data import check_inputs
+from whydeep.arguments import SEED, VARIANCE, count, takes
+from whydeep.data import INPUTS, LABELS
 from whydeep.errors import InputError
-from whydeep.network import Network, check_number, check_whole
+from whydeep.network import NETWORK, Network
 from whydeep.progress import phase
 from whydeep.results import by_content
 from whydeep.theory.bayes._drawn import drawn_expansion
@@ -23,7 +24,7 @@ __all__ = ["Posterior", "check_labels", "expansion_of", "posterior", "too_large"
 
 _SOURCE = "Roberts, Yaida and Hanin 2022, Section 6.4; Rasmussen and Williams 2006, Eqs. 2.23-2.30"
 _FIRST = ("kernel", "four_point", "kernel_correction")
-_FEWEST_DRAWS = 4096
+FEWEST_DRAWS = 4096
 _MOST_EXACT = 100
 _TOO_LARGE = 1.0  # a factor e in the evidence is no correction any more
 
@@ -80,6 +81,10 @@ class Posterior:
         return "\n".join([self.source, "Assumptions:", *(f"- {a}" for a in self.assumptions)])
 
 
+@takes(
+    network=NETWORK, x=INPUTS, y=LABELS, x_test=INPUTS, noise=VARIANCE, order=count(0, 1),
+    draws=count(FEWEST_DRAWS), seed=SEED,
+)  # fmt: skip
 def posterior(
     network: Network,
     x: Any,
@@ -137,8 +142,7 @@ def posterior(
         >>> round(float(found.covariance[0, 1, 0, 0]), 5)
         0.01727
     """
-    inputs, labels = check_inputs(x), check_labels(y, network)
-    tests = check_inputs(x_test, name="x_test")
+    inputs, labels, tests = x, check_labels(y, network), x_test
     if tests.shape[1] != inputs.shape[1]:
         raise InputError(
             "x and x_test are inputs of different lengths.",
@@ -200,7 +204,6 @@ def expansion_of(
     seed: int = 0,
 ) -> tuple[Expansion, Expansion | None]:
     """Leading orders and coefficients of 1/n on checked inputs; their errors where drawn."""
-    noise = check_number("noise", noise)
     if len(inputs) != len(labels):
         raise InputError(
             "There are not as many labels as training inputs.",
@@ -209,11 +212,8 @@ def expansion_of(
         )
     points = inputs if tests is None else np.concatenate([inputs, tests])
     if draws is not None and order == 1:
-        check_whole("draws", draws, least=_FEWEST_DRAWS)
         predict(network, points[:1], observables=_FIRST)  # refuses networks without a vertex
-        return drawn_expansion(
-            network, points, labels, noise, draws, check_whole("seed", seed, least=0)
-        )
+        return drawn_expansion(network, points, labels, noise, draws, seed)
     if order and len(points) > _MOST_EXACT:
         raise InputError(
             "The exact vertex of this many inputs does not fit in memory.",
@@ -230,10 +230,9 @@ def expansion_of(
         return expand_posterior(last["kernel"], labels, noise, shift, vertex), None
 
 
-def check_labels(y: Any, network: Network) -> np.ndarray:
+def check_labels(y: np.ndarray, network: Network) -> np.ndarray:
     """Labels as (N, C), with the network's own number of outputs."""
-    array = np.asarray(y)
-    labels = check_inputs(array[:, None] if array.ndim == 1 and array.size else array, name="y")
+    labels = y[:, None] if y.ndim == 1 else y
     if labels.shape[1] != network.outputs:
         raise InputError(
             "The network has another number of outputs than an input has labels.",

@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 from scipy.special import gammaln
 
-from whydeep.data import check_inputs
+from whydeep.arguments import count, takes
+from whydeep.data import INPUTS
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Network, check_whole
+from whydeep.network import NETWORK, Network
 from whydeep.observables import OBSERVABLES, ByName, expand, reduce
 from whydeep.results import by_content
 from whydeep.theory.exact._factors import LogVariance, factor_moments, log_factor
@@ -96,6 +97,7 @@ class ExactMoments(ByName):
         return _by_input("ntk_ratio", ratio)
 
 
+@takes(network=NETWORK, inputs=INPUTS, order=count(1, _HIGHEST_ORDER))
 def exact_moments(network: Network, inputs: Any, *, order: int = 3) -> ExactMoments:
     """Moments of a linear, relu, leaky_relu or abs network at its own width, to any depth.
 
@@ -139,14 +141,7 @@ def exact_moments(network: Network, inputs: Any, *, order: int = 3) -> ExactMome
         >>> float(exact.leading_vertex_ratio[-1, 0])
         2.5
     """
-    x = check_inputs(inputs)
-    order = check_whole("order", order)
-    if order > _HIGHEST_ORDER:
-        raise InputError(
-            "Moments of so high an order are beyond any measurement.",
-            received=f"order={order}",
-            needed=f"1 to {_HIGHEST_ORDER}",
-        )
+    x = inputs
     slopes = _check(network, x)
     layers = list(pair_moments(network, x))
     moments = _variance_moments(network, slopes, x, max(order, 2))

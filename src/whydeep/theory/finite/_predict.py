@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from whydeep import memory
-from whydeep.data import check_inputs
+from whydeep.arguments import choices, count, or_word, takes
+from whydeep.data import INPUTS
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import Estimate
-from whydeep.network import Network
+from whydeep.network import NETWORK, Network
 from whydeep.observables import BASIC, OBSERVABLES, expand, reduce
 from whydeep.theory.finite._kernel import Layer, infinite_width, tangent_kernels
 from whydeep.theory.finite._prediction import Prediction
@@ -60,6 +61,10 @@ _KINKED = (
 )
 
 
+@takes(
+    network=NETWORK, inputs=INPUTS, order=count(0, 1), observables=or_word(choices(OBSERVABLES),
+    "all"),
+)  # fmt: skip
 def predict(
     network: Network,
     inputs: Any,
@@ -104,13 +109,7 @@ def predict(
         >>> (predicted["four_point"] / predicted["kernel"][0, 0, 0] ** 2).squeeze().values.round(9)
         array([ 0.,  5., 10., 15.])
     """
-    x = check_inputs(inputs)
-    if order not in (0, 1):
-        raise InputError(
-            "Theory is implemented to first order in 1/width.",
-            received=f"order={order!r}",
-            needed="0 or 1",
-        )
+    x = inputs
     known = [name for name in OBSERVABLES if OBSERVABLES[name].order <= order]
     wanted = _wanted(observables, known)
     missing = _missing(network, known)
@@ -150,8 +149,7 @@ def _wanted(observables: Iterable[str] | None, known: list[str]) -> list[str]:
         return [name for name in known if name in BASIC]
     if observables == "all":
         return known
-    names = [observables] if isinstance(observables, str) else list(observables)
-    for name in names:
+    for name in observables:
         if name not in known:
             raise InputError(
                 "There is no observable of this name at this order.",
@@ -159,7 +157,7 @@ def _wanted(observables: Iterable[str] | None, known: list[str]) -> list[str]:
                 needed='"all", or any of ' + ", ".join(known),
                 suggestion="order=1" if name in OBSERVABLES else "",
             )
-    return [name for name in known if name in names]
+    return [name for name in known if name in observables]
 
 
 def _missing(network: Network, known: list[str]) -> dict[str, str]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
+from whydeep.arguments import instance
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES, ByName
 from whydeep.results import by_content
 
-__all__ = ["Prediction"]
+__all__ = ["PREDICTION", "Prediction"]
 
 
 @by_content
@@ -76,3 +77,9 @@ class Prediction(ByName):
         """The sources of the formulas and what they assume, as text."""
         lines = [f"{name}: {source}" for name, source in self.sources.items()]
         return "\n".join([*lines, "Assumptions:", *(f"- {a}" for a in self.assumptions)])
+
+
+PREDICTION = instance(
+    Prediction, needed="a prediction", suggestion="whydeep.predict(network, inputs) makes one"
+)
+"""The kind of arguments that are predictions."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from whydeep import activations
-from whydeep.activations import ScalarFunction
+from whydeep.activations import ACTIVATION, ScalarFunction
+from whydeep.arguments import count, takes
 from whydeep.errors import UnsupportedError
 from whydeep.network import check_number, check_whole
 from whydeep.theory.flow._exponents import critical_exponents
@@ -73,6 +74,7 @@ class AspectRatio:
     caveat: str = _CAVEAT
 
 
+@takes(activation=ACTIVATION, outputs=count(2))
 def optimal_aspect_ratio(
     activation: str | ScalarFunction | Callable[[Any], Any], outputs: int = 2
 ) -> AspectRatio:
@@ -103,7 +105,6 @@ def optimal_aspect_ratio(
         (0.03077, 5.0)
     """
     s = activations.get(activation)
-    outputs = check_whole("outputs", outputs, least=2)
     found = critical_exponents(s)
     if not np.isfinite(found.vertex_slope):
         raise UnsupportedError(f"The growth of V / K^2 of {s.name} is not known.",

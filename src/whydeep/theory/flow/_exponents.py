@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from whydeep import activations
-from whydeep.activations import ScalarFunction
+from whydeep.activations import ACTIVATION, ScalarFunction
+from whydeep.arguments import takes
 from whydeep.gaussian import CriticalPoint, critical, single_means
 
 __all__ = ["CriticalExponents", "critical_exponents"]
@@ -58,6 +59,7 @@ class CriticalExponents:
     reason: str = ""
 
 
+@takes(activation=ACTIVATION)
 def critical_exponents(
     activation: str | ScalarFunction | Callable[[Any], Any],
 ) -> CriticalExponents:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from whydeep import activations
-from whydeep.activations import ScalarFunction
+from whydeep.activations import ACTIVATION, ScalarFunction
+from whydeep.arguments import VARIANCE, or_word, takes
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian import (
     Covariance,
@@ -28,7 +29,6 @@ from whydeep.gaussian import (
     single_means,
     slopes,
 )
-from whydeep.network import check_number
 from whydeep.progress import phase
 from whydeep.theory.flow._table import means_table
 
@@ -68,6 +68,10 @@ class FixedPoint:
     xi_correlation: float
 
 
+@takes(
+    activation=ACTIVATION, weight_var=or_word(VARIANCE, "critical"), bias_var=or_word(VARIANCE,
+    "critical"),
+)  # fmt: skip
 def fixed_points(
     activation: str | ScalarFunction | Callable[[Any], Any],
     *,
@@ -240,6 +244,6 @@ def _length(chi: float) -> float:
 
 
 def _number(s: ScalarFunction, name: str, value: float | str) -> float:
-    if value == "critical":
+    if isinstance(value, str):
         return float(getattr(critical(s).preferred, name))
-    return check_number(name, value)
+    return value

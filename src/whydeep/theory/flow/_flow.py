@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 from whydeep import activations
-from whydeep.activations import ScalarFunction
+from whydeep.activations import ACTIVATION, ScalarFunction
+from whydeep.arguments import DEPTH, NUMBER, POSITIVE, RATE, VARIANCE, one_or_each, or_word, takes
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import SingleMeans, critical
-from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
 from whydeep.results import by_content
 from whydeep.theory.flow._table import means_table
@@ -106,6 +106,14 @@ class Flow:
         return (self.ntk_A + 2 * self.ntk_B) / self.ntk**2
 
 
+_CRITICAL = or_word(VARIANCE, "critical")
+
+
+@takes(
+    activation=ACTIVATION, depth=DEPTH, kernel=POSITIVE, parallel=NUMBER, perpendicular=NUMBER,
+    weight_var=_CRITICAL, bias_var=_CRITICAL, weight_lr=one_or_each(RATE),
+    bias_lr=one_or_each(RATE),
+)  # fmt: skip
 def flow(
     activation: str | ScalarFunction | Callable[[Any], Any],
     depth: int,
@@ -157,11 +165,8 @@ def flow(
         0.648
     """
     s = activations.get(activation)
-    depth = check_whole("depth", depth)
     c_w, c_b = _variances(s, weight_var, bias_var)
-    k = check_number("kernel", kernel, positive=True)
-    k1 = check_number("parallel", parallel, signed=True)
-    k2 = check_number("perpendicular", perpendicular, signed=True)
+    k, k1, k2 = kernel, parallel, perpendicular
     weight_lrs = _rates("weight_lr", weight_lr, c_w, depth)
     bias_lrs = _rates("bias_lr", bias_lr, c_b, depth)
     image = (k - c_b) / c_w if c_w > 0 else 0.0
@@ -243,24 +248,18 @@ def _variances(
     out = []
     for name, value in (("weight_var", weight_var), ("bias_var", bias_var)):
         if isinstance(value, str):
-            if value != "critical":
-                raise InputError(
-                    f"{name} can't be read.",
-                    received=f"{name}={value!r}",
-                    needed='a number, or "critical"',
-                )
             out.append(float(getattr(critical(s).preferred, name)))
         else:
-            out.append(check_number(name, value))
+            out.append(value)
     return out[0], out[1]
 
 
 def _rates(name: str, value: Any, default: float, depth: int) -> list[float]:
     if value is None:
         return [default] * depth
-    if np.ndim(value) == 0:
-        return [check_number(name, value)] * depth
-    values = [check_number(name, v) for v in value]
+    if not isinstance(value, tuple):
+        return [value] * depth
+    values = list(value)
     if len(values) != depth:
         raise InputError(
             f"{name} has the wrong length.",

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from whydeep import activations
-from whydeep.activations import ScalarFunction
+from whydeep.activations import ACTIVATION, ScalarFunction
+from whydeep.arguments import DEPTH, RATE, takes
 from whydeep.errors import UnsupportedError
-from whydeep.network import check_number, check_whole
 from whydeep.theory.flow._exponents import critical_exponents
 
 __all__ = ["equivalent_rates"]
 
 
+@takes(activation=ACTIVATION, depth=DEPTH, weight_lr=RATE, bias_lr=RATE)
 def equivalent_rates(
     activation: str | ScalarFunction | Callable[[Any], Any],
     depth: int,
@@ -57,9 +58,7 @@ def equivalent_rates(
         >>> weight_lr, bias_lr.round(4)
         (array([1., 1., 1., 1.]), array([1.    , 0.5   , 0.3333, 0.25  ]))
     """
-    s = activations.get(activation)
-    depth = check_whole("depth", depth)
-    weight, bias = check_number("weight_lr", weight_lr), check_number("bias_lr", bias_lr)
+    s, weight, bias = activations.get(activation), weight_lr, bias_lr
     found = critical_exponents(s)
     layers = depth + 1
     if found.universality_class != "K*=0":

@@ -8,15 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import (
+    COUNT,
+    DTYPE,
+    FLAG,
+    SEED,
+    anything,
+    array,
+    as_array,
+    choice,
+    count,
+    takes,
+)
 from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.network import (
+    NETWORK,
     ChannelsLast,
     DotProductAttention,
     Dropout,
     Network,
-    check_choice,
-    check_whole,
     is_traced,
 )
 from whydeep.results import by_content
@@ -26,6 +37,7 @@ from whydeep.theory.infinite._fast_paths import fast_kernels
 __all__ = ["Kernel", "kernel"]
 
 _FEWEST_DRAWS = 64
+_WEIGHTS = array(dims=3, needed="(inputs, P, P) finite weights, from position to position")
 
 
 @by_content
@@ -60,6 +72,11 @@ class Kernel:
         return f"<kernel {shape}, relative error {self.error:.0e}{drawn}>"
 
 
+@takes(
+    network=NETWORK, x1=anything, x2=anything, ntk=FLAG, dtype=DTYPE, layers=choice("output",
+    "all"), tile=COUNT, mask1=anything, mask2=anything, graph1=anything, graph2=anything,
+    draws=count(_FEWEST_DRAWS), seed=SEED,
+)  # fmt: skip
 def kernel(
     network: Network,
     x1: Any,
@@ -128,11 +145,6 @@ def kernel(
             raise InputError("Layers can't be asked for under jax.grad.", received=f"{layers=}")
         found = propagate_traced(network, x1, x2, ntk=ntk, draws=draws, seed=seed)
         return Kernel(*found, assumptions=_assumptions(network))
-    check_choice("dtype", dtype, ("float64", "float32"))
-    check_choice("layers", layers, ("output", "all"))
-    draws = check_whole("draws", draws, least=_FEWEST_DRAWS)
-    seed = check_whole("seed", seed, least=0)
-    tile = None if tile is None else check_whole("tile", tile)
     left = _checked(network, x1, "x1")
     right = None if x2 is None else _checked(network, x2, "x2")
     if right is not None and right.shape[1:] != left.shape[1:]:
@@ -170,9 +182,9 @@ def _has_traced(network: Network) -> bool:
 
 def _checked(network: Network, x: Any, name: str) -> np.ndarray:
     """Inputs as an array: finite float64 numbers, or whole numbers for an embedding."""
-    array = np.asarray(x)
+    needed = "(inputs, T) whole numbers" if network.takes_tokens else "(inputs, *dims)"
+    array = as_array(name, x, needed)
     if array.ndim < 2:
-        needed = "(inputs, T) whole numbers" if network.takes_tokens else "(inputs, *dims)"
         raise InputError(f"{name} is not a set of inputs.", received=f"shape {array.shape}",
                          needed=needed)  # fmt: skip
     if array.size == 0:
@@ -187,7 +199,7 @@ def _checked(network: Network, x: Any, name: str) -> np.ndarray:
                 needed="whole numbers >= 0: the network begins with an embedding",
             )
         return array
-    if array.dtype == object or array.ndim == 2:
+    if array.dtype.kind not in "biuf" or array.ndim == 2:
         return check_inputs(x, name=name)
     return check_inputs(array.reshape(len(array), -1), name=name).reshape(array.shape)
 
@@ -195,7 +207,7 @@ def _checked(network: Network, x: Any, name: str) -> np.ndarray:
 def _mask(network: Network, x: np.ndarray, mask: Any, name: str) -> np.ndarray | None:
     if mask is None:
         return None
-    array = np.asarray(mask)
+    array = as_array(name, mask, "true where an input is there, false where it is padding")
     first = network.nodes[0].layer
     wanted = x.shape if network.takes_tokens else x.shape[:-1]
     if isinstance(first, ChannelsLast):
@@ -212,9 +224,8 @@ def _mask(network: Network, x: np.ndarray, mask: Any, name: str) -> np.ndarray |
 def _graph(x: np.ndarray, graph: Any, name: str) -> np.ndarray | None:
     if graph is None:
         return None
-    array = np.asarray(graph, dtype=np.float64)
-    square = array.ndim == 3 and array.shape[1] == array.shape[2]
-    if not square or len(array) != len(x) or not np.all(np.isfinite(array)):
+    array = _WEIGHTS(name, graph)
+    if array.shape[1] != array.shape[2] or len(array) != len(x):
         raise InputError(
             f"{name} can't be read.",
             received=f"shape {array.shape}",

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import choice, takes
+from whydeep.data import INPUTS
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Network, residual_chain
+from whydeep.network import NETWORK, Network, residual_chain
 from whydeep.observables import expand, reduce
 from whydeep.progress import phase
 from whydeep.theory.finite import Prediction
@@ -35,6 +36,7 @@ _ASSUMPTIONS = (
 )
 
 
+@takes(network=NETWORK, inputs=INPUTS, method=choice(*_METHODS))
 def predict_residual(network: Network, inputs: Any, *, method: str = "trajectories") -> Prediction:
     """Kernel and four-point vertex of a network z^(l+1) = b + W s(z^(l)) + gamma z^(l).
 
@@ -76,13 +78,7 @@ def predict_residual(network: Network, inputs: Any, *, method: str = "trajectori
         [0.7961 1.7811 2.932 ]
         [0.7961 1.5922 2.3883]
     """
-    x = check_inputs(inputs)
-    if method not in _METHODS:
-        raise InputError(
-            "There is no method of this name.",
-            received=f"method={method!r}",
-            needed=" or ".join(f'"{name}"' for name in _METHODS),
-        )
+    x = inputs
     chain = residual_chain(network)
     network.shapes(x.shape[1:])  # refuses layers that do not fit
     if chain.activation.heavy_tailed:

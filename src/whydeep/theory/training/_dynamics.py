@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.arguments import POSITIVE, number
 from whydeep.errors import InputError
-from whydeep.network import check_number
 
 __all__ = ["Descent", "Dynamics", "Flow", "HeavyBall", "HeavyBallFlow", "dynamics_of"]
 
@@ -61,7 +61,7 @@ class Descent:
     step: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "step", check_number("step", self.step, positive=True))
+        object.__setattr__(self, "step", POSITIVE("step", self.step))
 
     def largest_rate(self) -> float:
         """Rates below this shrink."""
@@ -97,8 +97,8 @@ class HeavyBall:
     momentum: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "step", check_number("step", self.step, positive=True))
-        object.__setattr__(self, "momentum", check_momentum(self.momentum))
+        object.__setattr__(self, "step", POSITIVE("step", self.step))
+        object.__setattr__(self, "momentum", MOMENTUM("momentum", self.momentum))
 
     def largest_rate(self) -> float:
         """Rates below this shrink."""
@@ -143,7 +143,7 @@ class HeavyBallFlow:
     friction: float
 
     def __post_init__(self) -> None:
-        friction = check_number("friction", self.friction, positive=True)
+        friction = POSITIVE("friction", self.friction)
         object.__setattr__(self, "friction", friction)
 
     def largest_rate(self) -> float:
@@ -179,7 +179,6 @@ def dynamics_of(step: float | None, momentum: float, friction: float | None) -> 
     Raises:
         InputError: momentum without a step, or friction with a step.
     """
-    momentum = check_momentum(momentum)
     if step is None and momentum:
         raise InputError(
             "Momentum needs a step.",
@@ -201,14 +200,8 @@ def dynamics_of(step: float | None, momentum: float, friction: float | None) -> 
     return HeavyBall(step, momentum) if momentum else Descent(step)
 
 
-def check_momentum(momentum: float) -> float:
-    """`momentum` as a number in [0, 1), or an `InputError`."""
-    value = check_number("momentum", momentum)
-    if value >= 1.0:
-        raise InputError(
-            "Momentum must forget.", received=f"momentum={value:g}", needed="0 <= momentum < 1"
-        )
-    return value
+MOMENTUM = number(least=0, below=1)
+"""The kind of momentum: the share of the last step that the next one keeps."""
 
 
 def steps_of(times: np.ndarray, step: float) -> np.ndarray:

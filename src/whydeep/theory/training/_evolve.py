@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import POSITIVE, as_numbers, choice, refusal
+from whydeep.data import LABELS
 from whydeep.errors import InputError
-from whydeep.network import check_number
 from whydeep.results import by_content
 from whydeep.theory.training._dynamics import Dynamics, Flow
 from whydeep.theory.training._eigenbasis import Eigenbasis, eigenbasis, is_symmetric
 
-__all__ = ["Evolution", "check_blocks", "check_targets", "check_times", "evolve"]
+__all__ = ["TIMES", "Evolution", "check_blocks", "check_targets", "evolve"]
 
 
 @by_content
@@ -107,15 +108,11 @@ def evolve(
         (array([0.    , 0.6321, 1.    ]), array([1.    , 0.1353, 0.    ]))
     """
     labels = check_targets(y)
-    moments = check_times(times)
+    moments = TIMES("times", times)
     nngp, ntk = check_blocks(nngp, ntk, len(labels))
     dynamics = Flow() if dynamics is None else dynamics
-    scale = check_number("scale", scale, positive=True)
-    if covariance not in ("full", "diagonal"):
-        raise InputError(
-            "There is no covariance of this name.", received=f"covariance={covariance!r}",
-            needed='"full" or "diagonal"',
-        )  # fmt: skip
+    scale = POSITIVE("scale", scale)
+    choice("full", "diagonal")("covariance", covariance)
     n = len(labels)
     basis = eigenbasis(ntk[:n, :n], relative_error=relative_error)
     u, trained = basis.vectors, basis.trained
@@ -185,43 +182,26 @@ def _stacked(train: list[Any], test: list[Any], full: bool) -> tuple[Any, ...]: 
     return (*means, *variances, *spreads)
 
 
+def TIMES(name: str, times: Any) -> np.ndarray:
+    """The kind of times: one or several, none negative, infinity for the end of training."""
+    moments = np.atleast_1d(as_numbers(name, times))
+    if moments.ndim != 1 or moments.size == 0 or np.isnan(moments).any() or moments.min() < 0:
+        raise refusal(
+            name, times, f"{name} can't be read.",
+            "one or more numbers >= 0; numpy.inf for the end of training",
+        )  # fmt: skip
+    return moments
+
+
 def check_targets(y: Any) -> np.ndarray:
     """Labels (N, C) in float64, finite; (N,) becomes (N, 1)."""
-    try:
-        labels = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            "y does not hold numbers.", received=str(type(y).__name__), needed="(N,) or (N, C)",
-        ) from error  # fmt: skip
-    labels = labels[:, None] if labels.ndim == 1 else labels
-    if labels.ndim != 2 or labels.size == 0:
-        raise InputError("y is not a set of labels.", received=f"shape {labels.shape}",
-                         needed="(N,) or (N, C)")  # fmt: skip
-    if not np.isfinite(labels).all():
-        bad = np.argwhere(~np.isfinite(labels))
-        raise InputError(
-            "y has numbers that are not finite.",
-            received=f"{len(bad)} of {labels.size}; the first is y[{bad[0][0]}, {bad[0][1]}] = "
-            f"{labels[tuple(bad[0])]} (counting from 0)",
-            needed="finite labels",
-            suggestion="leave those rows out of x and y",
-        )
-    return labels
-
-
-def check_times(times: Any) -> np.ndarray:
-    """Times (T,) in float64, >= 0; infinity is allowed."""
-    moments = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    if moments.ndim != 1 or moments.size == 0 or np.isnan(moments).any() or moments.min() < 0:
-        raise InputError("times can't be read.", received=f"times={times!r}",
-                         needed="one or more numbers >= 0; numpy.inf for the end of training",
-                         )  # fmt: skip
-    return moments
+    labels = LABELS("y", y)
+    return labels[:, None] if labels.ndim == 1 else labels
 
 
 def check_blocks(nngp: Any, ntk: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Both kernels in float64, of shapes that fit n training inputs."""
-    k, theta = (np.asarray(each, dtype=np.float64) for each in (nngp, ntk))
+    k, theta = (as_numbers(n, v) for n, v in (("nngp", nngp), ("ntk", ntk)))
     if k.ndim != 2 or k.shape[0] != k.shape[1] or len(k) < n:
         raise InputError(
             "The nngp kernel does not fit the labels.", received=f"shape {k.shape}, {n} labels",

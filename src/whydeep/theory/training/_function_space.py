@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
+from whydeep.arguments import POSITIVE, as_numbers, choice
 from whydeep.errors import InputError, UnsupportedError, WhydeepError
-from whydeep.network import check_number
 from whydeep.progress import phase, progress_bar
 from whydeep.theory.training._dynamics import (
     Descent,
@@ -34,8 +34,8 @@ from whydeep.theory.training._dynamics import (
     steps_of,
 )
 from whydeep.theory.training._eigenbasis import eigenbasis
-from whydeep.theory.training._evolve import check_targets, check_times
-from whydeep.theory.training._losses import Loss, resolve_loss
+from whydeep.theory.training._evolve import TIMES, check_targets
+from whydeep.theory.training._losses import LOSS, REDUCTIONS, Loss, resolve_loss
 
 __all__ = ["evolve_outputs"]
 
@@ -89,10 +89,10 @@ def evolve_outputs(
                [ 0.396, -0.396]])
     """
     labels = check_targets(y)
-    moments = check_times(times)
+    moments = TIMES("times", times)
     dynamics = Flow() if dynamics is None else dynamics
-    tolerance = check_number("tolerance", tolerance, positive=True)
-    resolved = resolve_loss(loss, reduction, labels)
+    tolerance = POSITIVE("tolerance", tolerance)
+    resolved = resolve_loss(LOSS("loss", loss), choice(*REDUCTIONS)("reduction", reduction), labels)
     if resolved.scale is None and np.isinf(moments).any():
         raise UnsupportedError(
             "The end of training is known for a squared loss only.",
@@ -131,7 +131,7 @@ def evolve_outputs(
 
 
 def _checked(ntk: Any, start: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    theta, first = np.asarray(ntk, dtype=np.float64), np.asarray(start, dtype=np.float64)
+    theta, first = as_numbers("ntk", ntk), as_numbers("start", start)
     n = len(labels)
     if theta.ndim != 2 or theta.shape[1] not in (n, len(theta)) or len(theta) < n:
         raise InputError(

@@ -23,8 +23,9 @@ import numpy as np
 from scipy import linalg
 from scipy.optimize import brentq
 
+from whydeep.arguments import VARIANCE, array, takes
+from whydeep.data import LABELS
 from whydeep.errors import InputError
-from whydeep.network import check_number
 from whydeep.results import by_content
 from whydeep.theory.training._eigenbasis import is_symmetric
 from whydeep.theory.training._evolve import check_targets
@@ -74,6 +75,10 @@ class LearningCurve:
     source: str = "Bordelon, Canatar and Pehlevan 2020; Canatar, Bordelon and Pehlevan 2021"
 
 
+_MODES = array(dims=(0, 1), least=0)
+
+
+@takes(eigenvalues=_MODES, powers=_MODES, sizes=_MODES, ridge=VARIANCE, noise_var=VARIANCE)
 def learning_curve(
     eigenvalues: Any, powers: Any, sizes: Any, *, ridge: float = 0.0, noise_var: float = 0.0
 ) -> LearningCurve:
@@ -103,9 +108,7 @@ def learning_curve(
         >>> curve.error.round(6)
         array([1.  , 0.75, 0.5 ])
     """
-    eta, power = _nonnegative("eigenvalues", eigenvalues), _nonnegative("powers", powers)
-    p = _nonnegative("sizes", sizes)
-    ridge, noise = check_number("ridge", ridge), check_number("noise_var", noise_var)
+    eta, power, p = (np.atleast_1d(values) for values in (eigenvalues, powers, sizes))
     if eta.shape != power.shape or not eta.any():
         raise InputError(
             "The spectrum can't be read.", received=f"{eta.size} eigenvalues, {power.size} powers",
@@ -124,10 +127,11 @@ def learning_curve(
         )
     amplified = 1.0 / (1.0 - gamma)
     mode_error = amplified[:, None] * power * keep**2
-    error = mode_error.sum(axis=1) + amplified * gamma * noise
+    error = mode_error.sum(axis=1) + amplified * gamma * noise_var
     return LearningCurve(p, error, mode_error, kappa, gamma)
 
 
+@takes(kernel=array(dims=2), y=LABELS)
 def kernel_spectrum(kernel: Any, y: Any) -> Spectrum:
     """Eigenvalues and target powers estimated from a kernel matrix on a sample of inputs.
 
@@ -154,26 +158,21 @@ def kernel_spectrum(kernel: Any, y: Any) -> Spectrum:
         >>> found.eigenvalues, found.powers
         (array([2., 1.]), array([4.5, 0.5]))
     """
-    matrix = np.asarray(kernel, dtype=np.float64)
-    targets = check_targets(y)
+    matrix, targets = kernel, check_targets(y)
     m = len(targets)
-    good = matrix.shape == (m, m) and np.isfinite(matrix).all()
-    if not good or not is_symmetric(matrix):
+    if matrix.shape != (m, m) or not is_symmetric(matrix):
         raise InputError(
             "The kernel matrix can't be read.", received=f"shape {matrix.shape}, {m} labels",
             needed=f"({m}, {m}), symmetric and finite",
         )  # fmt: skip
     values, vectors = linalg.eigh(matrix)
     values, vectors = values[::-1].clip(min=0.0), vectors[:, ::-1]
-    return Spectrum(values / m, ((vectors.T @ targets) ** 2).sum(axis=1) / m)
-
-
-def _nonnegative(name: str, values: Any) -> np.ndarray:
-    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all() or array.min() < 0:
-        raise InputError(f"{name} can't be read.", received=f"shape {array.shape}",
-                         needed="one or more finite numbers >= 0")  # fmt: skip
-    return array
+    with np.errstate(over="ignore"):
+        powers = ((vectors.T @ targets) ** 2).sum(axis=1) / m
+    if not np.isfinite(powers).all():
+        raise InputError("The squares of the labels overflow.",
+                         received=f"labels up to {np.abs(targets).max():g}")  # fmt: skip
+    return Spectrum(values / m, powers)
 
 
 def _kappa(eta: np.ndarray, p: float, ridge: float) -> float:

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax, softmax
 
+from whydeep.arguments import anything, called, choice, either
 from whydeep.errors import InputError, UnsupportedError
 
-__all__ = ["REDUCTIONS", "Loss", "one_hot", "resolve_loss"]
+__all__ = ["LOSS", "REDUCTIONS", "Loss", "one_hot", "resolve_loss"]
 
 REDUCTIONS = ("sum", "mean")
+_NEEDED = "a function of outputs and targets (N, C), in jax.numpy, that gives one number"
 Function = Callable[[np.ndarray], np.ndarray]
 
 
@@ -41,6 +43,14 @@ class Loss:
     gradient: Function
     curvature: Callable[[np.ndarray], Function]
     scale: float | None = None
+
+
+LOSS = either(
+    anything,
+    choice("squared", "cross_entropy"),
+    when=lambda loss: callable(loss) or isinstance(loss, Loss),
+)
+"""The kind of losses: a name, or a function of (f, y) in jax.numpy."""
 
 
 def resolve_loss(loss: Any, reduction: str, labels: np.ndarray) -> Loss:
@@ -137,7 +147,8 @@ def _custom(loss: Any, labels: np.ndarray) -> Loss:
     import jax.numpy as jnp
 
     def alone(f: Any, y: Any) -> Any:
-        found = jnp.asarray(loss(f, y))
+        with called("loss", _NEEDED):
+            found = jnp.asarray(loss(f, y))
         if found.shape != ():
             raise UnsupportedError(
                 "A loss must be one number for the whole training set.",
@@ -151,7 +162,7 @@ def _custom(loss: Any, labels: np.ndarray) -> Loss:
     turned = jax.jit(lambda f, v, y: jax.jvp(lambda g: jax.grad(alone)(g, y), (f,), (v,))[1])
 
     def batched(function: Any, f: np.ndarray, tail: tuple[int, ...]) -> np.ndarray:
-        with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
+        with called("loss", _NEEDED), jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
             found = np.asarray(function(f.reshape(-1, *labels.shape), labels))
         return found.reshape(*f.shape[:-2], *tail)
 

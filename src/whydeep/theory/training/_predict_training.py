@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.data import check_inputs, contradicting_labels
+from whydeep.arguments import POSITIVE, SEED, choice, count, takes
+from whydeep.data import BATCH, LABELS, contradicting_labels
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import Dropout, Network, check_whole
+from whydeep.network import NETWORK, Dropout, Network
 from whydeep.progress import phase
 from whydeep.theory.infinite import kernel
 from whydeep.theory.training._drawn import drawn_training
 from whydeep.theory.training._dynamics import (
+    MOMENTUM,
     Descent,
     Dynamics,
     Flow,
@@ -23,8 +25,8 @@ from whydeep.theory.training._dynamics import (
     dynamics_of,
 )
 from whydeep.theory.training._eigenbasis import Eigenbasis, eigenbasis
-from whydeep.theory.training._evolve import check_targets, check_times, evolve
-from whydeep.theory.training._losses import Loss, one_hot, resolve_loss
+from whydeep.theory.training._evolve import TIMES, check_targets, evolve
+from whydeep.theory.training._losses import LOSS, REDUCTIONS, Loss, one_hot, resolve_loss
 from whydeep.theory.training._prediction import TrainingPrediction, labelled
 from whydeep.theory.training._stable_step import StableStep, largest_stable_step
 
@@ -48,6 +50,12 @@ class _Blocks:
     which: np.ndarray
 
 
+@takes(
+    network=NETWORK, x=BATCH, y=LABELS, x_test=BATCH, times=TIMES, loss=LOSS,
+    reduction=choice(*REDUCTIONS), step=POSITIVE, momentum=MOMENTUM, friction=POSITIVE,
+    covariance=choice("full", "diagonal"), draws=count(_FEWEST_DRAWS), seed=SEED,
+    tolerance=POSITIVE,
+)  # fmt: skip
 def predict_training(
     network: Network,
     x: Any,
@@ -125,19 +133,12 @@ def predict_training(
         0.4313...
     """
     _check_network(network)
-    moments = check_times(times)
+    moments = times
     dynamics = dynamics_of(step, momentum, friction)
-    classes = loss == "cross_entropy" and np.ndim(y) == 1
-    labels = one_hot(np.asarray(y)) if classes else check_targets(y)
+    classes = isinstance(loss, str) and loss == "cross_entropy" and y.ndim == 1
+    labels = one_hot(y) if classes else check_targets(y)
     resolved = resolve_loss(loss, reduction, labels)
-    if covariance not in ("full", "diagonal"):
-        raise InputError("There is no covariance of this name.",
-                         received=f"covariance={covariance!r}",
-                         needed='"full" or "diagonal"')  # fmt: skip
-    draws = check_whole("draws", draws, least=_FEWEST_DRAWS)
-    seed = check_whole("seed", seed, least=0)
-    inputs = _array(x, "x")
-    others = None if x_test is None else _array(x_test, "x_test")
+    inputs, others = x, x_test
     _check_lengths(inputs, labels)
     closed = resolved.scale is not None
     n, m = len(labels), 0 if others is None else len(others)
@@ -220,18 +221,6 @@ def _check_network(network: Network) -> None:
             received=repr(network),
             suggestion="the network without Dropout",
         )
-
-
-def _array(x: Any, name: str) -> np.ndarray:
-    """Inputs of any shape as an array of finite numbers."""
-    try:
-        array = np.asarray(x)
-    except Exception:  # noqa: BLE001 -- whatever it is, the next line says it in words
-        return check_inputs(x, name=name)
-    if array.ndim < 3 or array.dtype.kind not in "biuf" or array.size == 0:
-        checked = check_inputs(x, name=name)
-        return array if array.dtype.kind in "biu" else checked
-    return check_inputs(array.reshape(len(array), -1), name=name).reshape(array.shape)
 
 
 def _check_lengths(inputs: np.ndarray, labels: np.ndarray) -> None:

@@ -20,15 +20,18 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from whydeep.arguments import COUNT, array, choice, number, takes
+from whydeep.data import LABELS
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.network import check_number
-from whydeep.theory.training._dynamics import check_momentum
+from whydeep.memory import available
+from whydeep.theory.training._dynamics import MOMENTUM
 from whydeep.theory.training._eigenbasis import is_symmetric
 from whydeep.theory.training._evolve import check_targets
-from whydeep.theory.training._losses import Loss, resolve_loss
+from whydeep.theory.training._losses import LOSS, REDUCTIONS, Loss, resolve_loss
 
 __all__ = ["StableStep", "largest_stable_step", "stable_adam_curvature"]
 
+_KERNEL = array(dims=2, needed="(N, N), the tangent kernel on the training inputs")
 _SMALL = 64
 _NEGATIVE = 0.05  # of the largest: kernels known from draws are positive only on average
 
@@ -68,6 +71,10 @@ class StableStep:
         return "\n".join([self.source, "Assumptions:", *(f"- {a}" for a in self.assumptions)])
 
 
+@takes(
+    ntk=_KERNEL, loss=LOSS, reduction=choice(*REDUCTIONS), outputs=COUNT, momentum=MOMENTUM,
+    optimizer=choice("sgd", "adam"), at=LABELS, y=LABELS,
+)  # fmt: skip
 def largest_stable_step(
     ntk: Any,
     *,
@@ -115,10 +122,12 @@ def largest_stable_step(
     """
     if optimizer != "sgd":
         raise _no_threshold(optimizer)
-    beta = check_momentum(momentum)
+    beta = momentum
     theta = _square(ntk)
     top = _top(np.linalg.eigvalsh(theta))
     c = _outputs(outputs, at, y)
+    if 64 * len(theta) * c > available():
+        raise InputError("This many outputs do not fit into memory.", received=f"outputs={c}")
     where = np.zeros((len(theta), c)) if at is None else check_targets(at)
     if where.shape != (len(theta), c):
         raise InputError("The outputs do not fit the kernel.", received=f"at has {where.shape}",
@@ -148,6 +157,7 @@ def largest_stable_step(
     )  # fmt: skip
 
 
+@takes(step=number(least=1e-300), b1=MOMENTUM)
 def stable_adam_curvature(step: float, b1: float = 0.9) -> float:
     """The curvature, in Adam's own units, above which Adam with this step is unstable.
 
@@ -170,9 +180,7 @@ def stable_adam_curvature(step: float, b1: float = 0.9) -> float:
         >>> round(stable_adam_curvature(0.001, b1=0.9))
         38000
     """
-    step = check_number("step", step, positive=True)
-    beta = check_momentum(b1)
-    return 2.0 * (1.0 + beta) / ((1.0 - beta) * step)
+    return 2.0 * (1.0 + b1) / ((1.0 - b1) * step)
 
 
 def _no_threshold(optimizer: str) -> Exception:
@@ -188,13 +196,10 @@ def _no_threshold(optimizer: str) -> Exception:
                       needed='"sgd" (with momentum or without)')  # fmt: skip
 
 
-def _square(ntk: Any) -> np.ndarray:
-    theta = np.asarray(ntk, dtype=np.float64)
-    if theta.ndim != 2 or theta.shape[0] != theta.shape[1] or theta.size == 0:
+def _square(theta: np.ndarray) -> np.ndarray:
+    if theta.shape[0] != theta.shape[1]:
         raise InputError("The tangent kernel is not square.", received=f"shape {theta.shape}",
                          needed="(N, N) on the training inputs")  # fmt: skip
-    if not np.isfinite(theta).all():
-        raise InputError("The tangent kernel has numbers that are not finite.")
     if not is_symmetric(theta):
         raise InputError("The tangent kernel is not symmetric.",
                          received=f"largest difference {np.abs(theta - theta.T).max():g}",
@@ -218,7 +223,7 @@ def _outputs(outputs: int, at: Any, y: Any) -> int:
     for given in (at, y):
         if given is not None:
             return check_targets(given).shape[1]
-    return int(outputs)
+    return outputs
 
 
 def _divide(factor: float, curvature: float) -> float:

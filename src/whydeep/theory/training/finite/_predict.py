@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.data import check_inputs, contradicting_labels
+from whydeep.arguments import POSITIVE, takes
+from whydeep.data import INPUTS, LABELS, contradicting_labels
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.memory import available
-from whydeep.network import Network, check_number
+from whydeep.network import NETWORK, Network
 from whydeep.observables import ByName
 from whydeep.progress import phase
 from whydeep.results import by_content
 from whydeep.theory.finite import predict
 from whydeep.theory.training._dynamics import Descent, Flow, steps_of
-from whydeep.theory.training._evolve import check_targets, check_times
+from whydeep.theory.training._evolve import TIMES, check_targets
 from whydeep.theory.training.finite._expansion import (
     CAUSES,
     Expansion,
@@ -90,6 +91,7 @@ class FiniteTrainingPrediction(ByName):
         return "\n".join([self.source, "Assumptions:", *(f"- {a}" for a in self.assumptions)])
 
 
+@takes(network=NETWORK, x=INPUTS, y=LABELS, x_test=INPUTS, times=TIMES, step=POSITIVE)
 def predict_finite_training(
     network: Network,
     x: Any,
@@ -149,11 +151,9 @@ def predict_finite_training(
         >>> found["ntk_change"].values.ravel().round(4)
         array([-0.0062, -0.0152])
     """
-    labels, moments = check_targets(y), check_times(times)
-    inputs = check_inputs(x)
-    tests = None if x_test is None else check_inputs(x_test, name="x_test")
+    labels, moments, inputs, tests = check_targets(y), times, x, x_test
     _check(network, inputs, labels, tests)
-    dynamics = Flow() if step is None else Descent(check_number("step", step, positive=True))
+    dynamics = Flow() if step is None else Descent(step)
     if isinstance(dynamics, Descent):
         moments = dynamics.step * steps_of(moments, dynamics.step)
     points = inputs if tests is None else np.concatenate([inputs, tests])
