@@ -14,7 +14,8 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from whydeep.compiled import njit
 
 __all__ = ["PRODUCTS", "lattice_products"]
 

@@ -395,6 +395,24 @@ def general_heads(p, x):
     return jnp.einsum("bthd,hdc->btc", out, p["o"].reshape(4, 4, 16))
 
 
+def stacked_streams(p, x):
+    return nn.relu(jnp.stack([x @ p["w"], x @ p["v"]], 1)) @ p["u"]
+
+
+def unstacked_heads(p, x):
+    a, b = jnp.unstack((x @ p["w"]).reshape(len(x), 2, 16), axis=1)
+    return (a * nn.sigmoid(b)) @ p["v"]
+
+
+def unpacked_projections(p, x):
+    q, k, v = jnp.moveaxis((x @ p["qkv"]).reshape(*x.shape[:2], 3, 16), 2, 0)
+    return nn.softmax(q @ k.swapaxes(1, 2) / 4.0) @ v
+
+
+def polynomial_layers(p, x):
+    return jnp.polyval(jnp.array([0.5, -1.0, 2.0]), jnp.log2(1.0 + (x @ p["w"]) ** 2)) @ p["v"]
+
+
 QKVO = {n: normal(16, 16, seed=k) for k, n in enumerate("qkvo")}
 PAIR = {"w": normal(8, 16), "v": normal(16, 2)}
 FUNCTIONS = [
@@ -446,6 +464,13 @@ FUNCTIONS = [
     (relu_attention, QKVO, SEQUENCES, "Dense Dense Dense DotProductAttention"),
     (library_attention, QKVO, SEQUENCES, "Dense Dense Dense DotProductAttention Dense"),
     (general_heads, QKVO, SEQUENCES, "Dense Dense Dense DotProductAttention Dense"),
+    (stacked_streams, {"w": normal(8, 16), "v": normal(8, 16, seed=1), "u": normal(16, 2)}, VECTORS,
+     None),
+    (unstacked_heads, {"w": normal(8, 32), "v": normal(16, 2)}, VECTORS,
+     "Dense Dense Activation Product Dense"),
+    (unpacked_projections, {"qkv": normal(16, 48)}, SEQUENCES,
+     "Dense Dense Dense DotProductAttention"),
+    (polynomial_layers, PAIR, VECTORS, "Dense Activation Dense"),
 ]  # fmt: skip
 
 

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.extend.core
 import numpy as np
 from jax.core import eval_jaxpr
 
 from whydeep.ensemble.tangent._strides import convolved, strided
+from whydeep.jaxprs import PLAIN_CALLS, inner_jaxpr, is_dropped, is_literal
 
 __all__ = ["Program", "Step", "traced"]
-
-_CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "xla_call"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +123,14 @@ def _written_out(
     numbers.update(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom: Any) -> int:
-        if isinstance(atom, jax.extend.core.Literal):
+        if is_literal(atom):
             # A literal of weak type keeps it only inside a step: bind it as an array of its dtype.
             return _constant(program, np.asarray(atom.val, _dtype(atom.aval)))
         return numbers[atom]
 
     for equation in jaxpr.eqns:
         ins = [read(a) for a in equation.invars]
-        inner = _inner(equation)
+        inner = inner_jaxpr(equation) if equation.primitive.name in PLAIN_CALLS else None
         if inner is not None:
             own = [_constant(program, c) for c in inner[1]]
             outs = _written_out(program, inner[0], own, ins)
@@ -155,26 +153,10 @@ def _constant(program: Program, value: Any) -> int:
     return number
 
 
-def _inner(equation: Any) -> tuple[Any, tuple[Any, ...]] | None:
-    """The jaxpr that a plain call runs, and its constants."""
-    if equation.primitive.name not in _CALLS:
-        return None
-    for key in ("jaxpr", "call_jaxpr"):
-        inner = equation.params.get(key)
-        if isinstance(inner, jax.extend.core.ClosedJaxpr):
-            return inner.jaxpr, tuple(inner.consts)
-        if inner is not None:
-            return inner, ()
-    return None
-
-
 def _run_alone(equation: Any, around: Any, operands: Sequence[Any]) -> list[Any]:
     """A function with a derivative of its own, evaluated so that JAX sees it as one."""
-    literal = jax.extend.core.Literal
-    given = {
-        a: o for a, o in zip(equation.invars, operands, strict=True) if not isinstance(a, literal)
-    }
-    kept = [v for v in equation.outvars if not isinstance(v, jax.extend.core.DropVar)]
+    given = {a: o for a, o in zip(equation.invars, operands, strict=True) if not is_literal(a)}
+    kept = [v for v in equation.outvars if not is_dropped(v)]
     jaxpr = around.replace(constvars=[], invars=list(given), outvars=kept, eqns=[equation])
     found = dict(zip(kept, eval_jaxpr(jaxpr, (), *given.values()), strict=True))
     return [found.get(v) for v in equation.outvars]

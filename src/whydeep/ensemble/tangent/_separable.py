@@ -16,20 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax.extend.core
-
 from whydeep.ensemble.tangent._program import Program, Step
+from whydeep.jaxprs import inner_jaxpr
 
 __all__ = ["Head", "find_head"]
 
 _ELEMENTWISE = frozenset({
     "abs", "add", "and", "atan", "ceil", "clamp", "convert_element_type", "copy", "cos", "cosh",
     "div", "eq", "erf", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow",
-    "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not",
-    "or", "pow", "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square",
-    "stop_gradient", "sub", "tan", "tanh", "xor",
+    "is_finite", "le", "log", "log1p", "log2", "logistic", "lt", "max", "min", "mul", "ne", "neg",
+    "not", "one_minus_square", "or", "polynomial", "pow", "round", "rsqrt", "select_n", "sign",
+    "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
 })  # fmt: skip
-_CALLS = frozenset(("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"))
 
 
 @dataclass(frozen=True)
@@ -176,12 +174,10 @@ def _behind(
 
 def _elementwise(equation: Any) -> bool:
     """Whether every entry of the results depends on the same entry of the operands."""
-    name = equation.primitive.name
-    if name not in _CALLS:
-        return name in _ELEMENTWISE
-    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    if isinstance(inner, jax.extend.core.ClosedJaxpr):
-        inner = inner.jaxpr
-    if inner is None or any(v.aval.shape != equation.outvars[0].aval.shape for v in inner.invars):
+    inner = inner_jaxpr(equation)
+    if inner is None:
+        return equation.primitive.name in _ELEMENTWISE
+    shape = equation.outvars[0].aval.shape
+    if any(v.aval.shape != shape for v in inner[0].invars):
         return False
-    return all(_elementwise(e) for e in inner.eqns)
+    return all(_elementwise(e) for e in inner[0].eqns)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, no_type_check
 
 import numpy as np
-from numba import njit
 
+from whydeep.compiled import njit
 from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.hull._coordinates import lengths, of_common_size

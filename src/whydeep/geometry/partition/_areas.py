@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from whydeep.compiled import njit
 
 __all__ = ["areas_of", "middles_of"]
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from whydeep.compiled import njit
 
 __all__ = ["grown", "look_up", "make_table", "widened_table"]
 

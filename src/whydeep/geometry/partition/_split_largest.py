@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from whydeep.compiled import njit
 from whydeep.geometry.partition._scan import RELATIVE
 from whydeep.geometry.partition._shared import grown, look_up, make_table, widened_table
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
@@ -29,6 +28,7 @@ from whydeep.geometry.readers._tape import (
     refuse_unknown,
 )
 from whydeep.geometry.readers._windows import largest_of, over_axes, pooled, units_threshold
+from whydeep.jaxprs import Options, inner_jaxpr, is_literal
 
 __all__ = ["read_jax_function"]
 
@@ -41,16 +41,10 @@ _AFFINE = frozenset(
 """.split()
 )
 _PRODUCTS = frozenset({"conv_general_dilated", "div", "dot_general", "mul"})
-_CALLS = frozenset(
-    """
-    jit pjit closed_call core_call remat remat2 checkpoint custom_jvp_call custom_vjp_call
-    custom_vjp_call_jaxpr
-""".split()
-)
 _SMOOTH = frozenset(
     """
     acos asin atan atan2 cbrt cos cosh digamma erf erf_inv erfc exp exp2 expm1 integer_pow lgamma
-    log log1p logistic pow rsqrt sin sinh sqrt square tan tanh
+    log log1p log2 logistic one_minus_square polynomial pow rsqrt sin sinh sqrt square tan tanh
 """.split()
 )
 # Operations with arguments that are places, and which these are.
@@ -167,7 +161,7 @@ class _Reader:
         numbers.update(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom: Any) -> int:
-            if isinstance(atom, jax.extend.core.Literal):
+            if is_literal(atom):
                 return self.constant(atom.val)
             return numbers[atom]
 
@@ -177,16 +171,11 @@ class _Reader:
             numbers.update(zip(equation.outvars, outs, strict=True))
         return [read(a) for a in jaxpr.outvars]
 
-    def _equation(self, equation: Any, ins: list[int]) -> list[int]:  # noqa: PLR0911 -- one a case
+    def _equation(self, equation: Any, ins: list[int]) -> list[int]:
         name = equation.primitive.name
-        if name in _CALLS:
-            for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-                inner = equation.params.get(key)
-                if isinstance(inner, jax.extend.core.ClosedJaxpr):
-                    own = [self.constant(c) for c in inner.consts]
-                    return self.walk(inner.jaxpr, own, ins)
-                if inner is not None:
-                    return self.walk(inner, [], ins)
+        inner = inner_jaxpr(equation)
+        if inner is not None:
+            return self.walk(inner[0], [self.constant(c) for c in inner[1]], ins)
         varying = [i for i in ins if i in self.tape.shapes or i in self.compared]
         if not varying:
             return self._folded(equation, ins)
@@ -287,7 +276,7 @@ class _Reader:
             kink = units_threshold("clamp", [low, high], [zero, one, zero], [low, zero, high])
             given = (ins[1],)
         elif name in ("reduce_max", "reduce_min"):
-            members = over_axes(shape, equation.params["axes"])
+            members = over_axes(shape, Options(equation)["axes"])
             kink = largest_of(name, math.prod(shape), members, smallest=name == "reduce_min")
         elif name == "reduce_window_max":
             kink = _pooled(equation, shape, out)
@@ -321,7 +310,7 @@ def _limited(name: str, limit: np.ndarray) -> Kink:
 
 
 def _pooled(equation: Any, shape: tuple[int, ...], out: tuple[int, ...]) -> Kink:
-    p = equation.params
+    p = Options(equation)
     if set(p["base_dilation"]) != {1}:
         raise refuse_unknown("reduce_window_max with dilated inputs", _KINKS)
     starts = [low for low, _ in p["padding"]]

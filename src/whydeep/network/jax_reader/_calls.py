@@ -1,37 +1,19 @@
-"""Functions inside functions: which jaxpr they are, and whether their derivative is their own."""
+"""Functions inside functions: what they close over, and whether their derivative is their own."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_jaxpr
 
 from whydeep.errors import UnsupportedError
+from whydeep.jaxprs import is_literal
 from whydeep.network.jax_reader._draft import Known, Random
 
-__all__ = ["check_derivative", "constant", "inner_jaxpr"]
-
-_CALLS = {
-    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call",
-    "custom_vjp_call", "custom_vjp_call_jaxpr", "xla_call",
-}  # fmt: skip
-
-
-def inner_jaxpr(name: str, options: Any) -> tuple[Any, tuple[Any, ...]] | None:
-    """The jaxpr that a call runs, and its constants."""
-    if name not in _CALLS:
-        return None
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        if key in options:
-            inner = options[key]
-            if isinstance(inner, jax.extend.core.ClosedJaxpr):
-                return inner.jaxpr, tuple(inner.consts)
-            return inner, ()
-    return None
+__all__ = ["check_derivative", "constant"]
 
 
 def constant(value: Any) -> Known | Random:
@@ -47,8 +29,7 @@ def check_derivative(equation: Any, jaxpr: Any, constants: tuple[Any, ...]) -> N
     Both derivatives are evaluated at random numbers. A straight-through estimator is refused: its
     tangent kernel is not that of the function.
     """
-    literal = jax.extend.core.Literal
-    variables = list(dict.fromkeys(v for v in equation.invars if not isinstance(v, literal)))
+    variables = list(dict.fromkeys(v for v in equation.invars if not is_literal(v)))
     if any(not np.issubdtype(v.aval.dtype, np.floating) for v in variables):
         return
     generator = np.random.default_rng(0)
@@ -65,7 +46,7 @@ def check_derivative(equation: Any, jaxpr: Any, constants: tuple[Any, ...]) -> N
 
     def plain(*arrays: Any) -> Any:
         given = dict(zip(variables, arrays, strict=True))
-        full = [a.val if isinstance(a, literal) else given[a] for a in equation.invars]
+        full = [a.val if is_literal(a) else given[a] for a in equation.invars]
         return eval_jaxpr(jaxpr, constants, *full)
 
     if "jvp" in equation.primitive.name:

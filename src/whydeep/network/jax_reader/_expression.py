@@ -34,8 +34,11 @@ _SAME_NAME = (  # noqa: SIM905 -- sixty quotes less
 ).split()
 
 
+_NEWER = ("log2", "one_minus_square")  # JAX 0.12 has them, JAX 0.10 has not
+
 ELEMENTWISE: dict[str, Callable[..., Any]] = {name: getattr(jax.lax, name) for name in _SAME_NAME}
 """Elementwise primitives by name, as functions of arrays of equal shape."""
+ELEMENTWISE.update({name: getattr(jax.lax, name) for name in _NEWER if hasattr(jax.lax, name)})
 ELEMENTWISE.update(
     {
         "not": jax.lax.bitwise_not,

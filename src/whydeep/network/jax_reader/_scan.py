@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax.extend
 import numpy as np
 
 from whydeep.errors import UnsupportedError
+from whydeep.jaxprs import Options, is_dropped, scan_counts
 from whydeep.network._join import Join, Sum
 from whydeep.network._layers import Activation, Dense
 from whydeep.network._sequence import Recurrent
@@ -28,20 +28,18 @@ _MOST_LAYERS = 4096
 
 def scan(reader: Reader, run: Run, equation: Any, operands: list[Any]) -> list[Any]:
     """The carry after the last step, and what every step returned."""
-    options = equation.params
-    constants = operands[: options["num_consts"]]
-    carry = operands[options["num_consts"] :][: options["num_carry"]]
-    over = operands[options["num_consts"] + options["num_carry"] :]
+    options = Options(equation)
+    known, carried_count = scan_counts(equation)
+    constants, carry = operands[:known], operands[known:][:carried_count]
+    over = operands[known + carried_count :]
     body = options["jaxpr"]
 
     def step(carried: list[Any], inputs: list[Any]) -> tuple[list[Any], list[Any]]:
         inner = [constant(c) for c in body.consts]
         out = run(body.jaxpr, inner, [*constants, *carried, *inputs])
-        return out[: options["num_carry"]], out[options["num_carry"] :]
+        return out[:carried_count], out[carried_count:]
 
-    wanted = [
-        not isinstance(v, jax.extend.core.DropVar) for v in equation.outvars[options["num_carry"] :]
-    ]
+    wanted = [not is_dropped(v) for v in equation.outvars[carried_count:]]
     if any(isinstance(o, Value) for o in over):
         return _recurrence(reader, step, carry, over, reverse=options["reverse"])
     length = options["length"]
@@ -59,7 +57,7 @@ def scan(reader: Reader, run: Run, equation: Any, operands: list[Any]) -> list[A
 
 def _entry(reader: Reader, stacked: Any, number: int) -> Any:
     if isinstance(stacked, Known):
-        return Known(stacked.array[number])
+        return Known(np.asarray(stacked.array[number]))
     limits = [(0, n, 1) for n in stacked.shape]
     limits[0] = (number, number + 1, 1)
     return structure.reshape(structure.slices(reader, stacked, limits), stacked.shape[1:])

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.extend
 import jax.extend.source_info_util as source_info
 import numpy as np
 
 from whydeep.errors import InputError, UnsupportedError
+from whydeep.jaxprs import Options, inner_jaxpr, is_literal
 from whydeep.network.jax_reader import _structure as structure
-from whydeep.network.jax_reader._calls import check_derivative, constant, inner_jaxpr
+from whydeep.network.jax_reader._calls import check_derivative, constant
 from whydeep.network.jax_reader._draft import Computed, Known, Random, Value
 from whydeep.network.jax_reader._elementwise import elementwise, refuse_computed
 from whydeep.network.jax_reader._expression import ELEMENTWISE
@@ -58,7 +58,7 @@ class Walk:
         meaning.update(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom: Any) -> Any:
-            if isinstance(atom, jax.extend.core.Literal):
+            if is_literal(atom):
                 return constant(atom.val)
             return meaning[atom]
 
@@ -97,10 +97,10 @@ class Walk:
         )
 
     def _equation(self, equation: Any, operands: list[Any]) -> Any:  # noqa: PLR0911 -- cases
-        name, options = equation.primitive.name, equation.params
+        name, options = equation.primitive.name, Options(equation)
         if name.startswith(("random_", "threefry")):
             return [Random(tuple(v.aval.shape)) for v in equation.outvars]
-        inner = inner_jaxpr(name, options)
+        inner = inner_jaxpr(equation)
         if inner is not None:
             return self._call(equation, inner, operands)
         if name == "scan":
@@ -191,6 +191,13 @@ class Walk:
     def _do_integer_pow(self, _equation: Any, options: Any, operands: list[Any]) -> Any:
         return elementwise(self.reader, "integer_pow", operands, int(options["y"]))
 
+    def _do_polynomial(self, _equation: Any, _options: Any, operands: list[Any]) -> Any:
+        value, *rising, total = operands
+        for coefficient in reversed(rising):
+            product = elementwise(self.reader, "mul", [total, value])
+            total = elementwise(self.reader, "add", [product, coefficient])
+        return total
+
     def _do_clamp(self, _equation: Any, _options: Any, operands: list[Any]) -> Any:
         low, value, high = operands
         raised = elementwise(self.reader, "max", [value, low])
@@ -237,6 +244,21 @@ class Walk:
             out.append(structure.slices(self.reader, operand, limits))
             start += int(size)
         return out
+
+    def _do_unstack(self, equation: Any, options: Any, operands: list[Any]) -> Any:
+        operand, axis = operands[0], int(options["axis"])
+        out = []
+        for place, variable in enumerate(equation.outvars):
+            limits = [(0, n, 1) for n in operand.shape]
+            limits[axis] = (place, place + 1, 1)
+            part = structure.slices(self.reader, operand, limits)
+            out.append(structure.reshape(part, variable.aval.shape))
+        return out
+
+    def _do_stack(self, _equation: Any, options: Any, operands: list[Any]) -> Any:
+        axis = int(options["axis"])
+        rows = [structure.reshape(o, (*o.shape[:axis], 1, *o.shape[axis:])) for o in operands]
+        return structure.concatenate(self.reader, rows, axis)
 
     def _do_rev(self, _equation: Any, options: Any, operands: list[Any]) -> Any:
         return structure.reverse(self.reader, operands[0], tuple(options["dimensions"]))

@@ -22,8 +22,10 @@ from __future__ import annotations
 from typing import Any, no_type_check
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from whydeep.compiled import njit
 
 __all__ = ["angle", "angle_moment"]
 

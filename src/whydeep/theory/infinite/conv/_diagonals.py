@@ -18,8 +18,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit
 
+from whydeep.compiled import njit
 from whydeep.theory.infinite.conv._disjoint import borrowed, source_version
 from whydeep.theory.infinite.conv._layout import LANES
 from whydeep.theory.infinite.conv._passes import (

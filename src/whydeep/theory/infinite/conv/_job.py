@@ -15,7 +15,7 @@ import numpy as np
 
 from whydeep.errors import InputError
 from whydeep.memory import available
-from whydeep.progress import phase, progress_bar
+from whydeep.progress import progress_bar
 from whydeep.theory.infinite._threads import Block, run_blocks
 from whydeep.theory.infinite.conv._layout import LANES, Plan
 
@@ -112,12 +112,11 @@ class _Run:
         planes[..., inset : inset + width] = np.moveaxis(x, -1, 1)
 
     def compile(self) -> None:
-        """Run no pair first, so that a first compilation is announced, and happens once."""
+        """Run no pair first, so that what must be compiled is compiled once."""
         with _LOCK:
             if self.dtype not in _READY:
-                with phase("compiling kernels of convolutional networks, once on this machine"):
-                    nothing = np.zeros(0, np.int64)
-                    self.caller()(nothing, nothing)
+                nothing = np.zeros(0, np.int64)
+                self.caller()(nothing, nothing)
                 _READY.add(self.dtype)
 
     def caller(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from typing import no_type_check
 
-from numba import njit
-
+from whydeep.compiled import njit
 from whydeep.theory.infinite.conv._arccos import angle, angle_moment
 from whydeep.theory.infinite.conv._disjoint import accessors
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from whydeep.compiled import njit
 from whydeep.theory.infinite._threads import Block
 
 __all__ = ["PRODUCT_ERROR", "Correlator", "Rows", "best_limit", "prepare"]

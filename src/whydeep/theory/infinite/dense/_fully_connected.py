@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.progress import phase
 from whydeep.theory.infinite._error import Error
 from whydeep.theory.infinite._threads import Block, run_blocks
 from whydeep.theory.infinite.dense._cosines import Correlator, Rows, prepare
@@ -141,13 +140,12 @@ def _compile(
     nngp: np.ndarray,
     tangent: np.ndarray | None,
 ) -> None:
-    """Work on one pair first, so that a first compilation is announced, and happens once."""
+    """Work on one pair first, so that what must be compiled is compiled once."""
     key = type(plan), nngp.dtype
     with _LOCK:
         if key in _READY:
             return
-        with phase("compiling kernels of fully connected networks, once on this machine"):
-            distances = Correlator(rows, columns, plan.limit, 1)
-            distances.rehearse()
-            plan.mapper(nngp, tangent)(distances((0, 1, 0, 1)), (0, 1, 0, 1))
+        distances = Correlator(rows, columns, plan.limit, 1)
+        distances.rehearse()
+        plan.mapper(nngp, tangent)(distances((0, 1, 0, 1)), (0, 1, 0, 1))
         _READY.add(key)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
 from whydeep.activations import ScalarFunction
+from whydeep.compiled import njit
 
 __all__ = ["Hermite", "expand", "power_series"]
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 from numpy.polynomial import chebyshev
 
+from whydeep.compiled import njit
 from whydeep.theory.infinite._error import Error
 from whydeep.theory.infinite._threads import Block
 from whydeep.theory.infinite.dense._chebyshev import chebyshev_coefficients, chebyshev_nodes

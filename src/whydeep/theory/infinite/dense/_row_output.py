@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from whydeep.compiled import njit
 
 __all__ = ["bounded", "mirrored", "scaled"]
 

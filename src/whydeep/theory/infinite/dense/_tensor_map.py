@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from whydeep.compiled import njit
 from whydeep.progress import phase
 from whydeep.theory.infinite._error import Error
 from whydeep.theory.infinite._threads import Block

@@ -21,9 +21,9 @@ from itertools import pairwise
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 from numpy.polynomial import chebyshev
 
+from whydeep.compiled import njit
 from whydeep.theory.infinite.dense import _hermite
 from whydeep.theory.infinite.dense._chebyshev import chebyshev_coefficients, chebyshev_nodes
 from whydeep.theory.infinite.dense._stack import DenseStack
