@@ -50,7 +50,7 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(njit, **options)
     cached = options.pop("cache", False)
-    made = numba.njit(**options)(function)
+    made: Any = numba.njit(**options)(function)
     if cached and isinstance(made, Dispatcher):  # NUMBA_DISABLE_JIT leaves functions as they are
         try:
             made._cache = _Cache(function)  # noqa: SLF001 -- as numba's enable_caching does

@@ -2,17 +2,23 @@
 
 It goes to standard error, so that piped output stays clean: animated on a terminal, one plain
 line elsewhere, nothing at all for quick work.
+
+A display must not change what is computed, so it leaves Python's random numbers alone. rich draws
+one when it is first imported: whatever shows something asks `rich_part` for it.
 """
 
 from __future__ import annotations
 
+import importlib
+import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["phase", "progress_bar"]
+__all__ = ["phase", "progress_bar", "rich_part"]
 
 _PATIENCE = 2.0
 
@@ -42,25 +48,40 @@ def phase(title: str) -> Iterator[None]:
         yield
 
 
+def rich_part(name: str) -> Any:
+    """A module of rich; Python's global random numbers go on as if it had not been imported.
+
+    Example:
+        >>> rich_part("table").Table.__name__
+        'Table'
+    """
+    if "rich.style" not in sys.modules:
+        state = random.getstate()
+        try:
+            importlib.import_module("rich.style")  # draws 24 bits, for the names of links
+        finally:
+            random.setstate(state)
+    return importlib.import_module(f"rich.{name}")
+
+
 @contextmanager
 def _late(title: str, total: int | None) -> Iterator[Callable[[], None]]:
     """A rich progress display that a timer starts, unless the work is over by then."""
     lock = threading.Lock()
     over, done, begin = False, 0, time.monotonic()
     bar: Any = None
+    # In this thread: another one could draw random numbers between the import and what undoes it.
+    console = rich_part("console").Console(stderr=True) if _on_a_terminal() else None
 
     def show() -> None:
         nonlocal bar
-        from rich.console import Console  # here, so that quick work need not wait for the import
-
-        console = Console(stderr=True)
         with lock:
             if over:
                 return
-            if console.is_terminal:
+            if console is not None and console.is_terminal:
                 bar = _bar(console, title, total, done, begin)
-            else:
-                console.print(f"{title} ...", soft_wrap=True, highlight=False, markup=False)
+            elif sys.stderr is not None:
+                print(f"{title} ...", file=sys.stderr, flush=True)  # noqa: T201
 
     def advance() -> None:
         nonlocal done
@@ -82,10 +103,13 @@ def _late(title: str, total: int | None) -> Iterator[Callable[[], None]]:
             bar.stop()
 
 
+def _on_a_terminal() -> bool:
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+
+
 def _bar(console: Any, title: str, total: int | None, done: int, begin: float) -> Any:
     """A bar where the length of the work is known, else a spinner; already started."""
-    from rich import progress as rich
-
+    rich = rich_part("progress")
     text = rich.TextColumn("{task.description}")
     if total is None:
         columns = (rich.SpinnerColumn(), text, rich.TimeElapsedColumn())

@@ -28,6 +28,7 @@ from whydeep.ensemble import (
 from whydeep.network import Dropout, Embedding, Network, read_jax, read_torch
 from whydeep.network.jax_reader import read
 from whydeep.network.torch_reader import read_module
+from whydeep.progress import rich_part
 
 __all__ = ["check_jax", "check_torch", "from_jax", "from_torch"]
 
@@ -249,9 +250,7 @@ def check_jax(
 
 
 def _report(found: ImportCheck, name: str) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=True)
+    console = rich_part("console").Console(stderr=True)
     console.print(f"[bold]{name}[/] against its description and the predicted kernel:")
     console.print(found)
     if found.verdict == "disagrees":

@@ -14,6 +14,7 @@ from whydeep.comparison._import_rows import Answer
 from whydeep.comparison._verdicts import coloured, worst_verdict
 from whydeep.ensemble import KernelSamples
 from whydeep.network import Network
+from whydeep.progress import rich_part
 from whydeep.results import by_content
 
 __all__ = ["TITLES", "ImportCheck", "Line"]
@@ -150,11 +151,8 @@ class ImportCheck:
 
     def __rich__(self) -> Any:
         """A table for ``rich.print``."""
-        from rich.console import Group
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        escape = rich_part("markup").escape
+        table = rich_part("table").Table(box=None, pad_edge=False, header_style="bold")
         factors = sorted({f for line in self.lines.values() for f in line.drawn})
         widths = ["n" if f == 1 else f"{f}n" for f in factors]
         for name in ("off by", "function", *widths, "n → ∞"):
@@ -175,13 +173,13 @@ class ImportCheck:
             f"[dim]{self.real.draws:,} draws of the function{ntk}; {self.tests} tests share a "
             f"false-alarm rate of {self.alpha:.2g}; {self.seconds:.0f} s[/]"
         )
-        return Group(table, *lines)
+        return rich_part("console").Group(table, *lines)
 
     def __str__(self) -> str:
-        from rich.console import Console
-
         text = io.StringIO()
-        Console(file=text, width=_WIDE, highlight=False, color_system=None).print(self)
+        rich_part("console").Console(
+            file=text, width=_WIDE, highlight=False, color_system=None
+        ).print(self)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
     __repr__ = __str__

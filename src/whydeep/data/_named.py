@@ -10,6 +10,7 @@ import numpy as np
 
 from whydeep.data._files import read_arrays
 from whydeep.errors import InputError
+from whydeep.progress import rich_part
 
 __all__ = ["NAMES", "read_named"]
 
@@ -32,6 +33,7 @@ def read_named(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bundled(name: str) -> tuple[np.ndarray, np.ndarray]:
+    rich_part("style")  # which scikit-learn imports
     from sklearn import datasets
 
     bunch: Any = getattr(datasets, f"load_{name}")()

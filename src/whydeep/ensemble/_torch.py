@@ -26,6 +26,7 @@ from whydeep.network.torch_reader import (
     read_laws,
     reinitialise,
     require_torch,
+    seeded,
 )
 from whydeep.progress import progress_bar
 
@@ -81,8 +82,7 @@ def measure_torch_kernels(
     nngp: list[np.ndarray] = []
     ntk: list[np.ndarray] = []
     total = max(draws, ntk_draws)
-    with torch.random.fork_rng(devices=[]), progress_bar("drawing the module", total) as advance:
-        torch.manual_seed(seed % 2**63)
+    with seeded(module, seed % 2**63), progress_bar("drawing the module", total) as advance:
         for number, _ in enumerate(_drawn(torch, work, laws, init, total)):
             with torch.enable_grad() if number < ntk_draws else torch.no_grad():
                 outputs = _outputs(work(x), x, channel_axes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from whydeep.data import check_inputs
 from whydeep.errors import InputError
-from whydeep.progress import phase
+from whydeep.progress import phase, rich_part
 
 __all__ = ["Neighbours", "blocks", "neighbours"]
 
@@ -42,6 +42,7 @@ class Neighbours:
 
 def neighbours(x: Any, count: int) -> Neighbours:
     """The `count` nearest neighbours of every distinct row of x."""
+    rich_part("style")  # which scikit-learn imports
     from sklearn.neighbors import NearestNeighbors  # a second to import
 
     rows = check_inputs(x)

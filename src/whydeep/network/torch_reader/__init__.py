@@ -8,3 +8,4 @@ from whydeep.network.torch_reader._init import read_laws as read_laws
 from whydeep.network.torch_reader._init import reinitialise as reinitialise
 from whydeep.network.torch_reader._init import require_torch as require_torch
 from whydeep.network.torch_reader._reading import TorchReading as TorchReading
+from whydeep.network.torch_reader._seed import seeded as seeded

@@ -23,6 +23,7 @@ import numpy as np
 
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network._checks import check_number
+from whydeep.network.torch_reader._seed import seeded
 
 __all__ = ["Init", "Law", "read_laws", "reinitialise", "require_torch"]
 
@@ -356,11 +357,8 @@ def _given(init: Mapping[str, float], names: list[str]) -> dict[str, Law]:
 
 def _drawn(module: Any, init: Callable[[Any], Any]) -> dict[str, Law]:
     """Laws measured on a copy that `init` initialises again and again; PyTorch's seed is kept."""
-    import torch
-
     out: dict[str, Law] = {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(module, 0):
         work = copy.deepcopy(module)
         before = {name: _numbers(p).copy() for name, p in work.named_parameters()}
         init(work)
