@@ -123,7 +123,8 @@ def _print(result: Result, written: Path | None) -> None:
         )
     console.print(table)
     for row in result.rows:
-        if row.verdict != "agrees" or not row.within_noise:
+        beyond_noise = row.check.stderr > 0 and not row.within_noise
+        if row.verdict != "agrees" or beyond_noise:
             words = f"{escape(row.check.claim)}: {escape(row.reason)}."
             console.print(coloured(row.verdict, words), highlight=False)
     headline = coloured(result.verdict, f"{MARKS[result.verdict]} {HEADLINES[result.verdict]}")
