@@ -6,9 +6,10 @@ more step of a geometric series. A power p in Q ~ n^p (1 + a/n + b/n^2) is twice
 log2 Q(4n) / Q(2n) less log2 Q(2n) / Q(n), which is free of a; what a^2 and b add is bounded by
 |b| <= a^2, with a from the difference of the two slopes.
 
-A row agrees only if it would have seen a wrong theory: one that is off by a tenth of a limit, or
-by a tenth in a power, would be called wrong in nine of ten ensembles even if what is neglected
-hides as much of it as it can. Otherwise it is "not resolved".
+A row agrees only if it would have seen a wrong theory: one that is off by a tenth of a limit, by
+a fifth of its largest component in any one, or by a tenth in a power, would be called wrong in
+nine of ten ensembles even if what is neglected hides as much of it as it can. Otherwise it is "not
+resolved".
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = ["TrainingRow", "judge", "limit_row", "power_row"]
 # The deviation that a row must be able to see: of a limit, its tenth; of a power, a fifth of what
 # lies between those that theory knows (0, -1/2, -1).
 _RESOLUTION = 0.1
+_COMPONENT_RESOLUTION = 0.2
 _POWER = 0.9  # how often it must be seen
 # log(1 + x + b x^2) = x + (b - 1/2) x^2: with |b| <= 1 at most 3/2 of the square, which the
 # estimate 2 (l_4 - l_2) - (l_2 - l_1) carries with weights 2/16 - 3/4 + 1 = 3/8; and x = a/n is
@@ -152,25 +154,35 @@ def judge(rows: Sequence[TrainingRow], alpha: float) -> tuple[TrainingRow, ...]:
 def _judged(row: TrainingRow, level: float) -> TrainingRow:
     limit = float(stats.norm.isf(level / 2.0))
     noise = limit + float(stats.norm.isf(1.0 - _POWER))
-    pairs = (row.stderr, row.neglected), (row.component_stderr, row.component_neglected)
-    visible = max(noise * error + 2.0 * neglected for error, neglected in pairs)
-    hidden = max(neglected for _, neglected in pairs)
+    visible = noise * row.stderr + 2.0 * row.neglected
+    wanted = (
+        ("the whole", row.stderr, row.neglected, _RESOLUTION),
+        ("a component", row.component_stderr, row.component_neglected, _COMPONENT_RESOLUTION),
+    )
     row = replace(row, visible=visible)
     off = abs(row.measured - (row.predicted or 0.0))
     if row.p_value < level:
         why = f"off by {off:.2g}, or a component of it more, with p = {row.p_value:.1g}"
         return replace(row, verdict="disagrees", reason=why)
-    if visible <= _RESOLUTION:
+    blind = [w for w in wanted if noise * w[1] + 2.0 * w[2] > w[3]]
+    if not blind:
         why = f"a deviation of {visible:.2g} would be seen"
         if off > limit * row.stderr:
             why += f"; {row.neglected:.2g} of it may be orders of 1/width that are left out"
         return replace(row, verdict="agrees", reason=why)
-    if 2.0 * hidden >= _RESOLUTION:
+    what, error, hidden, resolution = max(blind, key=lambda w: _draws_factor(noise, *w[1:]))
+    if 2.0 * hidden >= resolution:
         why = f"orders of 1/width that are left out may add {hidden:.2g}: wider networks would do"
         return replace(row, verdict="not resolved", reason=why)
-    factor = max((noise * e / (_RESOLUTION - 2.0 * n)) ** 2 for e, n in pairs)
+    seen, factor = noise * error + 2.0 * hidden, _draws_factor(noise, error, hidden, resolution)
     why = (
-        f"only a deviation of {visible:.2g} would be seen: {factor:.2g} times the networks "
-        f"would show {_RESOLUTION:g}"
+        f"only a deviation of {seen:.2g} of {what} would be seen: {factor:.2g} times the networks "
+        f"would show {resolution:g}"
     )
     return replace(row, verdict="not resolved", reason=why, draws_factor=factor)
+
+
+def _draws_factor(noise: float, error: float, hidden: float, resolution: float) -> float:
+    """How many times the networks would show the resolution; infinite where none do."""
+    left = resolution - 2.0 * hidden
+    return (noise * error / left) ** 2 if left > 0 else math.inf
