@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -524,3 +525,67 @@ def test_a_file_that_may_not_be_read_is_refused(suffix, tmp_path, monkeypatch):
     error = refusal(path)
     assert "can't be opened" in error.problem
     assert error.cause == "Permission denied"
+
+
+def test_a_column_called_Y_holds_the_labels_too(tmp_path):
+    (tmp_path / "a.csv").write_text("p,Y,q\n1,0,2\n3,1,4\n")
+    x, y = load(tmp_path / "a.csv", scale=False)
+    assert x.tolist() == [[1, 2], [3, 4]]
+    assert y.tolist() == [0, 1]
+    (tmp_path / "b.csv").write_text("y,Y\n1,0\n")
+    with pytest.raises(InputError, match="two columns are called y"):
+        load(tmp_path / "b.csv")
+
+
+def test_a_missing_label_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("p,y\n1,0\n3,\n")
+    with pytest.raises(InputError, match="line 3, column 2"):
+        load(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_garbage_is_not_called_pickled(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"\x00\x01garbage" * 40)
+    with pytest.raises(InputError, match="holds no plain arrays") as caught:
+        load(path)
+    assert "pickled" not in str(caught.value)
+    np.save(tmp_path / "b.npy", np.array([None, 1]), allow_pickle=True)
+    with pytest.raises(InputError, match="pickled"):
+        load(tmp_path / "b.npy")
+
+
+def bomb(path, shape, there):
+    """An archive of kilobytes whose array has this shape, of which so many bytes are there."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w", force_zip64=True) as member,
+    ):
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        for _ in range(there >> 20):
+            member.write(bytes(1 << 20))
+
+
+def test_an_archive_that_would_not_fit_into_memory_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("whydeep.memory.available", lambda: 100 << 20)
+    bomb(tmp_path / "a.npz", (1 << 16, 1 << 10), 64 << 20)
+    assert (tmp_path / "a.npz").stat().st_size < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(InputError, match="does not fit into memory"):
+        load(tmp_path / "a.npz")
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_header_that_declares_more_than_there_is_is_not_believed(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npz":
+        bomb(path, (1 << 40, 1 << 10), 0)
+    else:
+        with path.open("wb") as file:
+            header = {"descr": "<f8", "fortran_order": False, "shape": (1 << 40, 1 << 10)}
+            np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(InputError, match="its header declares"):
+        load(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whydeep.cli._options import check_writable
+from whydeep.cli._options import check_options
 from whydeep.cli._refusals import refusals
 
 if TYPE_CHECKING:
@@ -74,8 +74,12 @@ def run_experiment(
         from whydeep.experiments import find_experiment
 
         find_experiment(name)
+        check_options({"seed": seed, "effort": effort})
         if not no_report:
-            check_writable(path, "--out")
+            from whydeep.arguments import file_path
+            from whydeep.publish import check_writable
+
+            check_writable(file_path("--out", path), "--out")
         from whydeep.experiments import run
 
         result = run(name, seed=seed, effort=effort)

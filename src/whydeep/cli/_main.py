@@ -9,6 +9,7 @@ import typer
 
 from whydeep import __version__
 from whydeep.cli import _experiments, _refusals, _verify
+from whydeep.cli._pipe import QuietPipe
 
 __all__ = ["app", "main"]
 
@@ -48,6 +49,7 @@ def _common(
 
 def main() -> None:
     """Run the command line; leaves with an exit status."""
+    sys.stdout = QuietPipe(sys.stdout)  # type: ignore[assignment] -- what it lacks, the stream has
     try:
         app()
     except SystemExit as leaving:

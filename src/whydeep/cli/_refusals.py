@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import typer
 
+from whydeep.cli._options import in_options
 from whydeep.errors import WhydeepError
 
 __all__ = ["BAD_INPUT", "INTERRUPTED", "answer_bad_usage", "refusals"]
@@ -28,7 +29,8 @@ def refusals(*, as_json: bool) -> Iterator[None]:
     """
     try:
         yield
-    except WhydeepError as error:
+    except WhydeepError as found:
+        error = in_options(found)
         print(f"whydeep: {error}", file=sys.stderr)  # noqa: T201
         if as_json:
             _answer(
@@ -44,6 +46,8 @@ def refusals(*, as_json: bool) -> Iterator[None]:
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         print("\nwhydeep: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        if as_json:
+            _answer({"type": "Interrupted", "problem": "Interrupted; nothing was written."})
         raise typer.Exit(INTERRUPTED) from None
 
 

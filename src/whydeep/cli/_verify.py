@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whydeep.cli._options import check_writable, number_list
+from whydeep.cli._options import check_options, dashed, number_list
 from whydeep.cli._refusals import refusals
 
 if TYPE_CHECKING:
@@ -222,11 +222,16 @@ def verify(
     if width is None and (training or tensors):
         width = str(_TRAINED_WIDTH if training else _TENSOR_WIDTH)
     given = dict(locals())
+    with refusals(as_json=as_json):
+        check_options(given)
     if training:
         raise typer.Exit(_train(given))
     with refusals(as_json=as_json):
         if not no_report:
-            check_writable(out, "--out")
+            from whydeep.arguments import file_path
+            from whydeep.publish import check_writable
+
+            check_writable(file_path("--out", out), "--out")
         # Heavy imports: from here on, work begins.
         from whydeep.comparison import Plan
         from whydeep.comparison import verify as run
@@ -275,20 +280,22 @@ def _train(given: dict[str, Any]) -> int:
 
 
 def _network(given: dict[str, Any]) -> Network:
+    from whydeep.arguments import COUNT, RATE, VARIANCE
     from whydeep.network import mlp
 
     depth, width = given["depth"], given["width"]
     rates: dict[str, Any] = {
-        name: None if given[name] is None else number_list(_dashed(name), given[name], float)
+        name: number_list(dashed(name), given[name], float, kind=RATE)
         for name in ("weight_lr", "bias_lr")
+        if given[name] is not None
     }
     variances: dict[str, Any] = {
-        name: number_list(_dashed(name), given[name], float, ("critical",))
+        name: number_list(dashed(name), given[name], float, ("critical",), VARIANCE)
         for name in ("weight_var", "bias_var")
     }
-    widths: Any = (
-        _WIDTH_PER_DEPTH * max(depth, 1) if width is None else number_list("--width", width, int)
-    )
+    widths: Any = _WIDTH_PER_DEPTH * depth
+    if width is not None:
+        widths = number_list("--width", width, int, kind=COUNT)
     return mlp(
         depth, widths, given["activation"], **variances, **rates,
         parameterization=given["parameterization"],
@@ -327,14 +334,10 @@ def _command(given: dict[str, Any], network: Network, inputs: int) -> str:
     for name in names:
         value = told[name]
         if value is True:
-            words.append(_dashed(name))
+            words.append(dashed(name))
         elif value is not None and value is not False:
-            words += [_dashed(name), str(value)]
+            words += [dashed(name), str(value)]
     return shlex.join(words)
-
-
-def _dashed(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _show(

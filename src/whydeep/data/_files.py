@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import math
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +15,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from whydeep import memory
 from whydeep.errors import InputError
 
 __all__ = ["EXTENSIONS", "read_arrays", "read_file"]
 
 EXTENSIONS = (".npy", ".npz", ".csv")
+_LABELS = ("y", "Y")  # names of the labels
 
+_NPY, _ZIP = b"\x93NUMPY", b"PK"
 _READS = "a .npy, .npz or .csv file of numbers, one row an input"
 
 
@@ -45,7 +50,7 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     arrays = read_arrays(path, _wanted)
     if list(arrays) == [""]:
         return arrays[""], None
-    labels = arrays.pop("y", None)
+    labels = next((arrays.pop(key) for key in _LABELS if key in arrays), None)
     for key in ("x", "X"):
         if key in arrays:
             return arrays[key], labels
@@ -64,7 +69,7 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def _wanted(keys: list[str]) -> list[str]:
     """The inputs and the labels if they can be told by their names, else all."""
     inputs = next((key for key in ("x", "X") if key in keys), None)
-    return keys if inputs is None else [key for key in (inputs, "y") if key in keys]
+    return keys if inputs is None else [key for key in (inputs, *_LABELS) if key in keys]
 
 
 def read_arrays(
@@ -72,12 +77,54 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """The chosen arrays of a .npz file by name, or the one of a .npy file under the name ""."""
     with _opened(path) as file, _explained(path):
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"": content}
-        with content:
-            found = {key: content[key] for key in choose(content.files)}
-            return {key: a for key, a in found.items() if isinstance(a, np.ndarray)}
+        start = file.read(len(_NPY))
+        file.seek(0)
+        if start == _NPY:
+            _check_size(file, path, path.stat().st_size)
+            file.seek(0)
+            return {"": np.lib.format.read_array(file, allow_pickle=False)}
+        if not start.startswith(_ZIP):
+            raise ValueError("it begins as neither a .npy nor a .npz file does")
+        with zipfile.ZipFile(file) as archive:
+            members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+            wanted = choose([k for k, i in members.items() if i.filename.endswith(".npy")])
+            return {key: _member(archive, members[key], path) for key in wanted}
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    """One array of an archive; no more of it is unpacked than its own header declares."""
+    with archive.open(member) as stream:
+        _check_size(stream, path, member.file_size)
+    with archive.open(member) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _check_size(stream: Any, path: Path, there: int) -> None:
+    """Refuse an array that fits neither into memory nor to what the file says it holds of it.
+
+    Args:
+        stream: at the beginning of the array's header.
+        path: of the file, for the error.
+        there: the bytes that the file declares for header and array: a header may lie, and an
+            archive of kilobytes may unpack to terabytes.
+    """
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0
+    shape, _, kind = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(stream)
+    if kind.hasobject:
+        raise ValueError("it holds pickled objects")
+    declared = math.prod(shape) * kind.itemsize
+    if declared > there:
+        raise ValueError(f"its header declares {declared:,} bytes, and there are {there:,}")
+    # As it is read, as float64, and scaled.
+    needed, free = max(declared, there) + 16 * math.prod(shape), memory.available()
+    if needed > free:
+        raise InputError(
+            "The array of this file does not fit into memory.",
+            received=f"{path}: shape {shape} of {kind}",
+            needed=f"at most {free / 2**30:.1f} GiB, and it takes {needed / 2**30:.1f}",
+            suggestion="a file with fewer rows",
+        )
 
 
 @contextmanager
@@ -85,9 +132,11 @@ def _explained(path: Path) -> Iterator[None]:
     """Whatever NumPy or zipfile meet in a damaged file becomes an `InputError`."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        pickled = "pickle" in said.lower()
+        pickled = "pickled objects" in said.lower()
         empty = path.stat().st_size == 0
         cause = "" if empty else f"damaged, cut off, or not made by NumPy: {said}"
         if pickled:
@@ -176,13 +225,15 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
                 first = line, len(cells)
                 names = _header(path, line, cells)
                 if names is not None:
-                    at = names.index("y") if "y" in names else None
+                    at = next((k for k, name in enumerate(names) if name in _LABELS), None)
                     continue
             if len(cells) != first[1]:
                 what = f"line {line} has {len(cells)} columns, and line {first[0]} has {first[1]}"
                 _refuse_line(path, line, "its lines have different lengths", what)
             if at is not None:
                 labels.append(cells.pop(at).strip())
+                if not labels[-1]:
+                    _refuse_cell(path, line, at, "", names)
             try:
                 matrix.append(np.array([float(cell) for cell in cells]))
             except ValueError:
@@ -228,7 +279,7 @@ def _header(path: Path, line: int, cells: list[str]) -> list[str] | None:
     if any(numbers):
         bad = numbers.index(False)
         _refuse_cell(path, line, bad, cells[bad], None)
-    if names.count("y") > 1:
+    if sum(name in _LABELS for name in names) > 1:
         _refuse_line(path, line, "two columns are called y", "labels are one column")
     return names
 

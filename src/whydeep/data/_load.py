@@ -36,7 +36,8 @@ def load(
               WHYDEEP_DATA. Features are as published: they are not centred.
             - a ``.npy`` file with a matrix; a ``.npz`` file with a matrix ``x`` (or ``X``, or the
               only matrix there is) and, if there are labels, ``y``; a ``.csv`` file of numbers,
-              where a header may call one column ``y``: the labels. Pickles are never read.
+              where a header may call one column ``y`` (or ``Y``): the labels, none of them empty.
+              Pickles are never read, and no more is unpacked than fits into memory.
         n: how many rows; by default all, in the order of the source. Labels that are whole
             numbers, booleans or texts are classes: then one row of each class in turn, each class
             in the order of the source, so that ``load("digits", n=4)`` has the digits 0, 1, 2, 3.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from whydeep.comparison import number_with_error
 from whydeep.experiments import Panel, Result
+from whydeep.publish import publish
 from whydeep.report._figure import (
     MEASURED,
     SERIES,
@@ -20,7 +21,6 @@ from whydeep.report._figure import (
     line,
     points,
 )
-from whydeep.report._page import publish
 from whydeep.report._verdict_page import VerdictPage
 from whydeep.report._words import HEADLINES, MARKS, STATES
 
@@ -74,7 +74,7 @@ def write_experiment(path: str | os.PathLike[str], result: Result, *, command: s
         table=_table(result),
         sources=f"<p>{escape(result.source)}</p>",
     )
-    return publish(Path(path), page.render())
+    return publish(path, page.render())
 
 
 def _plot(panel: Panel) -> Plot:

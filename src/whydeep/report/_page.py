@@ -1,48 +1,16 @@
-"""One self-contained HTML file: its parts, put together in memory and published in one step."""
+"""One self-contained HTML file: its parts, put together in memory."""
 
 from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 
-from whydeep.errors import InputError
 from whydeep.report._provenance import provenance
 
-__all__ = ["as_json", "asset", "fill", "provenance_list", "publish", "shell"]
-
-
-def publish(path: Path, text: str) -> Path:
-    """Write a file in one step: it is there whole, or as it was before.
-
-    Raises:
-        InputError: it can't be written.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(
-            "The report can't be written.",
-            received=str(path),
-            needed="a file in an existing folder with write permission",
-            cause=error.strerror or str(error),
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    return path
+__all__ = ["as_json", "asset", "fill", "provenance_list", "shell"]
 
 
 def shell(title: str, style: str, content: str, state: str = "") -> str:
@@ -79,9 +47,3 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 def as_json(value: object) -> str:
     """JSON that can stand inside a script element: no text in it can end the element."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

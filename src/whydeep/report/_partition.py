@@ -13,7 +13,8 @@ import numpy as np
 from whydeep.arguments import file_path, instance, takes, text
 from whydeep.errors import InputError
 from whydeep.geometry import DecisionRegions, Regions
-from whydeep.report._page import as_json, asset, fill, provenance_list, publish, shell
+from whydeep.publish import publish
+from whydeep.report._page import as_json, asset, fill, provenance_list, shell
 
 __all__ = ["write_partition"]
 
@@ -101,7 +102,7 @@ def write_partition(
             "script": asset("partition.js"),
         },
     )
-    return publish(Path(path), shell(title, asset("partition.css"), content))
+    return publish(path, shell(title, asset("partition.css"), content))
 
 
 def _text(numbers: np.ndarray, kind: Any) -> str:

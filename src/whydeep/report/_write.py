@@ -9,10 +9,10 @@ from pathlib import Path
 from whydeep.arguments import each, either, file_path, instance, number, takes, text
 from whydeep.comparison import Comparison
 from whydeep.ensemble import MEASUREMENT, Measurement
+from whydeep.publish import publish
 from whydeep.report._density_figure import density_group
 from whydeep.report._kernel_figure import kernel_group
 from whydeep.report._ladder_figure import ladder_group
-from whydeep.report._page import publish
 from whydeep.report._verdict_page import VerdictPage
 from whydeep.report._words import cards, facts, headline, sources, table
 from whydeep.theory.finite import PREDICTION, Prediction
@@ -82,7 +82,7 @@ def write_report(
     text = render_report(
         predicted, measured, comparison, inputs=inputs, command=command, seconds=seconds
     )
-    return publish(Path(path), text)
+    return publish(path, text)
 
 
 def render_report(
