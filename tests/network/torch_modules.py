@@ -1,8 +1,9 @@
 """PyTorch modules as people write them, for the tests of their reading."""
 
-import torch
-from torch import nn
-from torch.nn import functional as F  # noqa: N812 -- as everyone has it
+from tests.support import require
+
+torch = require("torch")
+nn, F = torch.nn, torch.nn.functional
 
 
 class Module(nn.Module):
