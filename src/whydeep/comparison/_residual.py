@@ -91,7 +91,7 @@ def compare_residual(
 
     Example:
         >>> from whydeep.comparison._compare import LEVEL
-    from whydeep.ensemble import measure_residual
+        >>> from whydeep.ensemble import measure_residual
         >>> from whydeep.network import residual_mlp
         >>> from whydeep.theory.residual import predict_residual
         >>> net, x = residual_mlp(4, 32, "relu", skip=0.9), [[1.0, 1.0]]
