@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from whydeep.arguments import shown
 from whydeep.errors import InputError
 
 __all__ = [
@@ -254,10 +255,10 @@ class ByName(Mapping[str, xr.DataArray]):
 
     def _found(self, name: str, otherwise: str, suggestion: str = "") -> Any:
         """What is held under the name; `otherwise` is the sentence of the error."""
-        if name not in self._held:
+        if not isinstance(name, str) or name not in self._held:
             raise InputError(
                 otherwise,
-                received=repr(name),
+                received=shown(name),
                 needed="one of " + ", ".join(self._held),
                 suggestion=suggestion,
             )

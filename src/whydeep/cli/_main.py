@@ -49,10 +49,10 @@ def _common(
 
 def main() -> None:
     """Run the command line; leaves with an exit status."""
-    sys.stdout = QuietPipe(sys.stdout)  # type: ignore[assignment] -- what it lacks, the stream has
+    sys.stdout = QuietPipe(sys.stdout)
     try:
         app()
     except SystemExit as leaving:
-        if leaving.code == _refusals.BAD_INPUT and "--json" in sys.argv[1:]:
-            _refusals.answer_bad_usage()
+        if "--json" in sys.argv[1:]:
+            _refusals.answer_early_end(leaving.code)
         raise

@@ -139,13 +139,13 @@ def number_list(
         try:
             values.append(convert(word))
         except ValueError:
-            kind = "whole number" if convert is int else "number"
+            what = "whole number" if convert is int else "number"
             others = "".join(f', or "{w}"' for w in words)
             raise InputError(
                 f"{option} can't be read.",
                 received=f"{option} {text!r}",
-                needed=f"a {kind}, or one a layer separated by commas{others}",
-                cause=f"{word!r} is not a {kind}" if word else "a number is missing",
+                needed=f"a {what}, or one a layer separated by commas{others}",
+                cause=f"{word!r} is not a {what}" if word else "a number is missing",
             ) from None
     values = values if kind is None else [kind(option, value) for value in values]
     return values[0] if len(values) == 1 else values

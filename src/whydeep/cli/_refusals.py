@@ -12,10 +12,12 @@ import typer
 from whydeep.cli._options import in_options
 from whydeep.errors import WhydeepError
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "answer_bad_usage", "refusals"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "answer_early_end", "refusals"]
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+_INTERRUPTED = {"type": "Interrupted", "problem": "Interrupted; nothing was written."}
 
 _answered = False
 
@@ -47,14 +49,21 @@ def refusals(*, as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nwhydeep: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
         if as_json:
-            _answer({"type": "Interrupted", "problem": "Interrupted; nothing was written."})
+            _answer(_INTERRUPTED)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def answer_bad_usage() -> None:
-    """The document for options that the parser refused (it explains itself on standard error)."""
-    if not _answered:
+def answer_early_end(status: object) -> None:
+    """The document for what ended before a command began: bad options, an interrupt.
+
+    The parser explains itself on standard error.
+    """
+    if _answered:
+        return
+    if status == BAD_INPUT:
         _answer({"type": "UsageError", "problem": "Bad options: see the message on stderr."})
+    elif status == INTERRUPTED:
+        _answer(_INTERRUPTED)
 
 
 def _answer(error: dict[str, str]) -> None:

@@ -40,12 +40,12 @@ _DRAWS, _NTK_DRAWS = (300, 6000), (50, 300)
 _EFFORT, _NTK_EFFORT = 3e8, 1e8
 
 
-_DRAWS, _NTK_DRAWS = count(2), count(0)
+_SOME, _ANY = count(2), count(0)
 
 
 @takes(
     module=anything, example=anything, init=anything, check=FLAG, at_width=CALLABLE,
-    draws=_DRAWS, ntk_draws=_NTK_DRAWS, seed=SEED,
+    draws=_SOME, ntk_draws=_ANY, seed=SEED,
 )  # fmt: skip
 def from_torch(
     module: Any,
@@ -95,7 +95,7 @@ def from_torch(
 
 @takes(
     fn=CALLABLE, params=anything, example=anything, init=CALLABLE, check=FLAG,
-    at_width=CALLABLE, draws=_DRAWS, ntk_draws=_NTK_DRAWS, seed=SEED,
+    at_width=CALLABLE, draws=_SOME, ntk_draws=_ANY, seed=SEED,
 )  # fmt: skip
 def from_jax(
     fn: Callable[[Any, Any], Any],
@@ -154,7 +154,7 @@ def from_jax(
 
 
 @takes(
-    module=anything, example=anything, init=anything, draws=_DRAWS, ntk_draws=_NTK_DRAWS,
+    module=anything, example=anything, init=anything, draws=_SOME, ntk_draws=_ANY,
     seed=SEED, options=anything,
 )  # fmt: skip
 def check_torch(
@@ -202,8 +202,8 @@ def check_torch(
 
 
 @takes(
-    fn=CALLABLE, params=anything, example=anything, init=CALLABLE, draws=_DRAWS,
-    ntk_draws=_NTK_DRAWS, seed=SEED, options=anything,
+    fn=CALLABLE, params=anything, example=anything, init=CALLABLE, draws=_SOME,
+    ntk_draws=_ANY, seed=SEED, options=anything,
 )  # fmt: skip
 def check_jax(
     fn: Callable[[Any, Any], Any],

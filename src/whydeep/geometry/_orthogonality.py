@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from whydeep.arguments import array, is_traced
 from whydeep.errors import InputError
 
 __all__ = ["orthogonality_penalty"]
@@ -33,7 +34,8 @@ def orthogonality_penalty(weight: Any) -> Any:
         >>> float(orthogonality_penalty(jnp.array([[1.0, 0.0], [1.0, 2.0]])))
         2.0
     """
-    if getattr(weight, "ndim", 0) != 2:
+    weight = weight if is_traced(weight) else array(dims=2)("weight", weight)
+    if weight.ndim != 2:
         raise InputError("The weight of the last layer is a matrix.",
                          received=f"shape {getattr(weight, 'shape', None)}",
                          needed="(classes, features)")  # fmt: skip

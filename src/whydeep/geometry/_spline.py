@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import anything, array, as_array, count, takes
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import Maximum, PiecewiseLinear
 from whydeep.geometry.readers import piecewise_linear
@@ -48,11 +49,13 @@ class Spline:
     unit: int
     nearest: np.ndarray
 
+    @takes(self=anything, output=count(0))
     def template(self, output: int) -> np.ndarray:
         """Row `output` of A in the shape of an input: what this output is the product with."""
         return self.A[output].reshape(self.x.shape)
 
 
+@takes(f=anything, x=array())
 def spline(f: Any, x: Any) -> Spline:
     """The affine map in force at one input, its code, and the distance to the nearest boundary.
 
@@ -79,8 +82,7 @@ def spline(f: Any, x: Any) -> Spline:
         >>> found.A, found.b, found.distance
         (array([[2., 0.]]), array([1.]), 0.5)
     """
-    function = piecewise_linear(f, np.asarray(x))
-    point = np.asarray(x, np.float64)
+    function, point = piecewise_linear(f, x), x
     row = function.rows(point[None])
     state = function.maps[0](row)
     signs, values = [], []
@@ -150,6 +152,9 @@ def _gradient(
     return np.concatenate(parts)
 
 
+_CODE = "an array of numpy.uint64"
+
+
 def code_distance(first: Any, second: Any) -> Any:
     """In how many signs two codes differ: 0 in one cell, 1 across one edge.
 
@@ -167,7 +172,11 @@ def code_distance(first: Any, second: Any) -> Any:
         >>> code_distance(np.array([5], np.uint64), np.array([6], np.uint64))
         np.int64(2)
     """
-    one, two = np.asarray(first, np.uint64), np.asarray(second, np.uint64)
+    one, two = as_array("first", first, _CODE), as_array("second", second, _CODE)
+    for name, code in (("first", one), ("second", two)):
+        if code.dtype != np.uint64:
+            raise InputError(f"{name} is no code.", received=f"{code.dtype}", needed=_CODE,
+                             suggestion="whydeep.geometry.spline(f, x).code")  # fmt: skip
     if one.shape[-1:] != two.shape[-1:]:
         raise InputError("The codes are of different functions.",
                          received=f"{one.shape[-1:]} and {two.shape[-1:]} words")  # fmt: skip

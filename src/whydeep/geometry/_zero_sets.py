@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import CALLABLE, NUMBER, array, as_numbers, called, count, each, takes
 from whydeep.errors import InputError
 from whydeep.progress import phase
 
@@ -19,6 +20,10 @@ __all__ = ["zero_sets"]
 _BATCH = 4096
 
 
+@takes(
+    g=CALLABLE, origin=array(), u=array(), v=array(), window=each(NUMBER, exactly=4),
+    resolution=count(1, 10_000),
+)  # fmt: skip
 def zero_sets(
     g: Callable[[np.ndarray], Any],
     origin: Any,
@@ -60,18 +65,21 @@ def zero_sets(
         >>> bool(abs(np.linalg.norm(segments[0], axis=-1) - 0.5).max() < 1e-4)
         True
     """
-    if resolution < 1:
-        raise InputError("A grid has at least one interval.", received=f"{resolution}")
     left, right, bottom, top = (float(side) for side in window)
     s, t = np.linspace(left, right, resolution + 1), np.linspace(bottom, top, resolution + 1)
     points = np.stack(np.meshgrid(s, t), axis=-1).reshape(-1, 2)
-    base, one, two = (np.asarray(p, np.float64) for p in (origin, u, v))
+    base, one, two = origin, u, v
+    if not base.shape == one.shape == two.shape:
+        raise InputError("An input and directions have one shape.",
+                         received=f"{base.shape}, {one.shape} and {two.shape}")  # fmt: skip
     found = []
     with phase("evaluating on a grid"):
         for begin in range(0, len(points), _BATCH):
             part = points[begin : begin + _BATCH]
             a, b = (part[:, i].reshape(-1, *(1,) * base.ndim) for i in (0, 1))
-            values = np.asarray(g(base + a * one + b * two), np.float64)
+            needed = "a function of inputs (N, ...) that gives (N, units) finite numbers"
+            with called("g", needed):
+                values = as_numbers("The value of g", g(base + a * one + b * two), needed)
             if values.shape[:1] != (len(part),) or not np.isfinite(values).all():
                 raise InputError(
                     "The function does not give finite values for every input.",

@@ -147,7 +147,7 @@ def _missing(data: Data, costly_possible: str) -> dict[str, str]:
     return missing
 
 
-def read_record(record: int | tuple[int, ...] | None, steps: int) -> np.ndarray:
+def read_record(record: Any, steps: int) -> np.ndarray:
     """The steps at which is recorded, in order."""
     if record is None:
         powers = [2**k for k in range(31)]

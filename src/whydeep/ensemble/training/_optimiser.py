@@ -61,10 +61,10 @@ def read_optimiser(given: Any) -> Optimiser:
     """An optimiser from a name, a name with a number, or an optax transformation."""
     if isinstance(given, str) and given in ("sgd", "adam"):
         return SGD if given == "sgd" else _ADAM
-    functions = (getattr(given, name, None) for name in ("init", "update"))
-    if all(map(callable, functions)) and not isinstance(given, type):
+    init, update = (getattr(given, name, None) for name in ("init", "update"))
+    if callable(init) and callable(update) and not isinstance(given, type):
         # Its methods have a hash, where it has none.
-        rule = optax.GradientTransformation(given.init, given.update)
+        rule = optax.GradientTransformation(init, update)
         return Optimiser("an optax transformation", rule, takes_step=False)
     if (
         isinstance(given, tuple)

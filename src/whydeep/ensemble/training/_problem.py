@@ -65,7 +65,7 @@ def check_loss(loss: Loss, outputs: tuple[int, ...], targets: np.ndarray, dtype:
             loss.each, jax.ShapeDtypeStruct(outputs, np.dtype(dtype)), jnp.asarray(targets)
         )
     if getattr(shape, "shape", None) != outputs[:1] or not jnp.issubdtype(
-        getattr(shape, "dtype", None), np.floating
+        getattr(shape, "dtype", np.dtype(object)), np.floating
     ):
         raise InputError(
             "A loss gives one number an example: their sum is descended.",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import COUNT, POSITIVE, SEED, anything, choice, takes
 from whydeep.errors import InputError
 from whydeep.geometry.complexity._probes import (
     frame,
@@ -26,6 +27,10 @@ _METHODS = ("vertices", "segments", "square")
 _ROWS = 4096  # inputs at a time
 
 
+@takes(
+    f=anything, x=anything, radius=POSITIVE, method=choice(*_METHODS), directions=COUNT,
+    seed=SEED,
+)  # fmt: skip
 def local_complexity(
     f: Any,
     x: Any,

@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import (
+    COUNT,
+    POSITIVE,
+    RATE,
+    SEED,
+    anything,
+    choice,
+    count,
+    each,
+    takes,
+)
+from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.complexity._local import local_complexity
 from whydeep.geometry.complexity._loop import (
@@ -54,11 +65,14 @@ class ComplexityHistory:
 
     def mean(self, points: str) -> np.ndarray:
         """Mean complexity at one set of points: (records,)."""
-        return np.array([c.mean for c in self.complexity[points]])
+        return np.array([c.mean for c in self._at(points)])
 
     def stderr(self, points: str) -> np.ndarray:
         """Its standard errors over the points: (records,)."""
-        return np.array([c.stderr for c in self.complexity[points]])
+        return np.array([c.stderr for c in self._at(points)])
+
+    def _at(self, points: str) -> tuple[LocalComplexity, ...]:
+        return self.complexity[choice(*self.complexity)("points", points)]
 
     def __str__(self) -> str:
         lines = [f"{'step':>8}{'loss':>11}{'train':>8}{'test':>8}"
@@ -71,6 +85,12 @@ class ComplexityHistory:
         return "\n".join(lines)
 
 
+@takes(
+    x=INPUTS, y=anything, x_test=INPUTS, y_test=anything, widths=each(COUNT, least=1),
+    steps=COUNT, record=each(count(0), least=1), radius=POSITIVE, points=COUNT,
+    directions=COUNT, init_scale=POSITIVE, learning_rate=POSITIVE, weight_decay=RATE,
+    batch=COUNT, method=choice("vertices", "square", "segments"), seed=SEED,
+)  # fmt: skip
 def complexity_during_training(
     x: Any,
     y: Any,

@@ -6,12 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from whydeep.arguments import count, each, takes
 from whydeep.errors import InputError
 from whydeep.network import check_whole
 
 __all__ = ["line_arrangement", "montufar_lower", "serra_upper"]
 
 
+_SIZE = count(1, 100_000)
+
+
+@takes(hyperplanes=count(0, 10_000_000), dimension=count(1, 10_000))
 def line_arrangement(hyperplanes: int, dimension: int = 2) -> int:
     """Regions that hyperplanes in general position cut space into.
 
@@ -35,6 +40,7 @@ def line_arrangement(hyperplanes: int, dimension: int = 2) -> int:
     return sum(math.comb(hyperplanes, j) for j in range(dimension + 1))
 
 
+@takes(inputs=_SIZE, widths=each(_SIZE, least=1))
 def montufar_lower(inputs: int, widths: Sequence[int]) -> int:
     """As many linear regions as some relu network of these widths surely has.
 
@@ -63,6 +69,7 @@ def montufar_lower(inputs: int, widths: Sequence[int]) -> int:
     return folds * line_arrangement(widths[-1], inputs)
 
 
+@takes(inputs=_SIZE, widths=each(_SIZE, least=1))
 def serra_upper(inputs: int, widths: Sequence[int]) -> int:
     """No relu network of these widths has more linear regions.
 
@@ -88,9 +95,9 @@ def serra_upper(inputs: int, widths: Sequence[int]) -> int:
     ways = Counter({inputs: 1})  # by the smallest of what has limited the rank so far
     for n in widths:
         after: Counter[int] = Counter()
-        for rank, count in ways.items():
+        for rank, number in ways.items():
             for j in range(min(rank, n) + 1):
-                after[min(rank, n - j)] += count * math.comb(n, j)
+                after[min(rank, n - j)] += number * math.comb(n, j)
         ways = after
     return sum(ways.values())
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import COUNT, VARIANCE, array, count, instance, takes
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.geometry.segment import breakpoints
@@ -21,6 +22,16 @@ from whydeep.network import check_number, check_whole
 __all__ = ["conditional_crossings", "expected_regions"]
 
 
+_FUNCTION = instance(
+    PiecewiseLinear, needed="a PiecewiseLinear",
+    suggestion="whydeep.geometry.piecewise_linear(f, example) reads one",
+)  # fmt: skip
+
+
+@takes(
+    f=_FUNCTION, layer=count(0), start=array(), end=array(), weight_var=VARIANCE,
+    bias_var=VARIANCE,
+)  # fmt: skip
 def conditional_crossings(
     f: PiecewiseLinear, layer: int, start: Any, end: Any, weight_var: float, bias_var: float
 ) -> float:
@@ -77,6 +88,7 @@ def conditional_crossings(
     return float(angles.sum() / np.pi)
 
 
+@takes(neurons=COUNT, inputs=count(1, 150))
 def expected_regions(neurons: int, inputs: int = 2) -> float:
     """About how many activation cells a drawn relu network has, all over input space.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import COUNT, NUMBER, POSITIVE, SEED, array, count, each, takes
 from whydeep.errors import InputError
 from whydeep.geometry.partition import check_window
 from whydeep.network import check_number, check_whole
@@ -88,6 +89,10 @@ class BoundaryDensity:
         return self.stderr * self.size
 
 
+@takes(
+    widths=each(COUNT, least=1), start=array(), end=array(), weight_var=POSITIVE,
+    bias_var=POSITIVE, networks=count(2), points=COUNT, seed=SEED,
+)  # fmt: skip
 def segment_density(
     widths: Sequence[int],
     start: Any,
@@ -134,7 +139,7 @@ def segment_density(
         >>> bool(abs(found.expected - exact) < 4 * found.expected_stderr)
         True
     """
-    p, q = (np.asarray(x, np.float64) for x in (start, end))
+    p, q = (start, end)
     if p.ndim != 1 or p.shape != q.shape or not (p != q).any():
         raise InputError("A segment is between two different inputs of one shape (d,).",
                          received=f"{p.shape} and {q.shape}")  # fmt: skip
@@ -143,6 +148,11 @@ def segment_density(
     return _density(widths, p, ways, (0.0, length), weight_var, bias_var, networks, points, seed)
 
 
+@takes(
+    widths=each(COUNT, least=1), origin=array(), u=array(), v=array(), window=each(NUMBER,
+    exactly=4), weight_var=POSITIVE, bias_var=POSITIVE, networks=count(2), points=COUNT,
+    seed=SEED,
+)  # fmt: skip
 def plane_density(
     widths: Sequence[int],
     origin: Any,
@@ -188,7 +198,7 @@ def plane_density(
         >>> found.draws.shape, found.size
         ((400, 2), 4.0)
     """
-    base, one, two = (np.asarray(x, np.float64) for x in (origin, u, v))
+    base, one, two = (origin, u, v)
     if base.ndim != 1 or base.shape != one.shape or base.shape != two.shape:
         raise InputError("A plane is given by an input and two directions of one shape (d,).",
                          received=f"{base.shape}, {one.shape} and {two.shape}")  # fmt: skip

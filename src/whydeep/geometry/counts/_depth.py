@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from whydeep.arguments import CALLABLE, NUMBER, as_numbers, called, count, takes
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear, from_layers
-from whydeep.network import check_whole
 
 __all__ = ["interpolant", "tent_map"]
 
 
+@takes(depth=count(1, 500))
 def tent_map(depth: int) -> PiecewiseLinear:
     """The tent map ``2 relu(x) - 4 relu(x - 1/2)`` applied `depth` times: 2 neurons a layer.
 
@@ -30,12 +31,12 @@ def tent_map(depth: int) -> PiecewiseLinear:
         >>> tent_map(3)(np.array([[1 / 8], [1 / 4]])).ravel()
         array([1., 0.])
     """
-    check_whole("depth", depth)
     inner, bias = np.array([[2.0, -4.0], [2.0, -4.0]]), np.array([0.0, -0.5])
     weights = [np.ones((2, 1)), *[inner] * (depth - 1), np.array([[2.0, -4.0]])]
     return from_layers(weights, [*[bias] * depth, np.zeros(1)])
 
 
+@takes(target=CALLABLE, pieces=count(1, 10_000), start=NUMBER, end=NUMBER)
 def interpolant(
     target: Callable[[np.ndarray], np.ndarray], pieces: int, start: float = 0.0, end: float = 1.0
 ) -> PiecewiseLinear:
@@ -61,11 +62,11 @@ def interpolant(
         >>> f(np.array([[0.0], [0.25], [0.5], [1.0]])).ravel()
         array([0.   , 0.125, 0.25 , 1.   ])
     """
-    check_whole("pieces", pieces)
     if not start < end:
         raise InputError("The interval is empty.", received=f"{start} to {end}")
     knots = np.linspace(start, end, pieces + 1)
-    values = np.asarray(target(knots), np.float64)
+    with called("target", "a function of an array (N,) that gives (N,) finite numbers"):
+        values = as_numbers("The value of target", target(knots))
     if values.shape != knots.shape or not np.isfinite(values).all():
         raise InputError("The target does not give a finite number for each point.",
                          received=f"shape {values.shape}")  # fmt: skip

@@ -6,16 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.arguments import count, instance, takes
 from whydeep.errors import InputError
 from whydeep.geometry.counts._depth import interpolant
 from whydeep.geometry.pieces import Matrix, PiecewiseLinear, from_layers
 from whydeep.geometry.segment import breakpoints
-from whydeep.network import check_whole
 from whydeep.results import by_content
 
 __all__ = ["SquareTable", "deep_square", "shallow_square", "square_error", "square_table"]
 
 
+_FUNCTION = instance(
+    PiecewiseLinear, needed="a PiecewiseLinear",
+    suggestion="whydeep.geometry.piecewise_linear(f, example) reads one",
+)  # fmt: skip
+
+
+@takes(levels=count(1, 500))
 def deep_square(levels: int) -> PiecewiseLinear:
     """x^2 on [0, 1] by `levels` hidden layers: ``x - sum_{s <= m} tent^s(x) / 4^s``, 3 m - 1 relus.
 
@@ -35,7 +42,6 @@ def deep_square(levels: int) -> PiecewiseLinear:
         >>> deep_square(2)(np.array([[0.0], [0.25], [0.5], [1.0]])).ravel()
         array([0.    , 0.0625, 0.25  , 1.    ])
     """
-    check_whole("levels", levels)
     tent, doubled = np.array([2.0, -4.0]), np.array([0.0, -0.5])
     weights, biases = [np.ones((2, 1))], [doubled]
     for level in range(1, levels + 1):
@@ -52,6 +58,7 @@ def deep_square(levels: int) -> PiecewiseLinear:
     return from_layers(weights, biases)
 
 
+@takes(pieces=count(1, 10_000))
 def shallow_square(pieces: int) -> PiecewiseLinear:
     """x^2 on [0, 1] by one hidden layer, as well as any function of so many linear pieces can.
 
@@ -78,6 +85,7 @@ def shallow_square(pieces: int) -> PiecewiseLinear:
     return PiecewiseLinear(f.shape, f.outputs, (*f.maps[:-1], lowered), f.kinks)
 
 
+@takes(f=_FUNCTION)
 def square_error(f: PiecewiseLinear) -> float:
     """The largest ``|f(x) - x^2|`` on [0, 1]; exact.
 
@@ -138,6 +146,7 @@ class SquareTable:
         return "\n".join(lines)
 
 
+@takes(levels=count(1, 20))
 def square_table(levels: int = 8) -> SquareTable:
     """Pieces against error for x^2: m hidden layers beside one, with equally many relus.
 
@@ -158,9 +167,6 @@ def square_table(levels: int = 8) -> SquareTable:
               5              4    1.56e-02                 5    5.00e-03
               8              8    3.91e-03                 8    1.95e-03
     """
-    if check_whole("levels", levels) > 20:
-        raise InputError("So many pieces can't be counted one by one.",
-                         received=f"levels={levels}", needed="at most 20")  # fmt: skip
     units = 3 * np.arange(1, levels + 1) - 1
     deep = [_measured(deep_square(m)) for m in range(1, levels + 1)]
     shallow = [_measured(shallow_square(int(n))) for n in units]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import COUNT, POSITIVE, RATE, SEED, anything, array, count, each, takes
+from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.complexity import (
     Trainer,
@@ -82,6 +83,12 @@ class PieceHistory:
         return "\n".join(lines)
 
 
+@takes(
+    x=INPUTS, y=anything, segments=anything, corners=array(dims=2), margin=RATE,
+    widths=each(COUNT, least=1), steps=COUNT, record=each(count(0), least=1),
+    weight_var=POSITIVE, bias_var=POSITIVE, learning_rate=POSITIVE, weight_decay=RATE,
+    batch=COUNT, networks=count(2), seed=SEED,
+)  # fmt: skip
 def pieces_during_training(
     x: Any,
     y: Any,

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.integrate import nquad, quad
 from scipy.special import ellipe
 
+from whydeep.arguments import DEPTH, NUMBER, POSITIVE, VARIANCE, array, each, takes
 from whydeep.errors import InputError
 from whydeep.geometry.partition import check_window
 from whydeep.network import check_number, check_whole
@@ -23,6 +24,7 @@ from whydeep.network import check_number, check_whole
 __all__ = ["wide_crossings", "wide_lengths"]
 
 
+@takes(start=array(), end=array(), depth=DEPTH, bias_var=VARIANCE, weight_var=POSITIVE)
 def wide_crossings(
     start: Any, end: Any, depth: int, bias_var: float = 0.0, weight_var: float = 2.0
 ) -> np.ndarray:
@@ -76,6 +78,10 @@ def wide_crossings(
     return np.array(found) / math.pi
 
 
+@takes(
+    origin=array(), u=array(), v=array(), window=each(NUMBER, exactly=4), depth=DEPTH,
+    bias_var=POSITIVE, weight_var=POSITIVE,
+)  # fmt: skip
 def wide_lengths(
     origin: Any,
     u: Any,

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from whydeep.arguments import COUNT, SEED, choice, count, instance, takes
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.dimension._dimension import METHODS, read_neighbours
 from whydeep.geometry.dimension._estimators import ESTIMATORS
@@ -68,6 +69,15 @@ class CalibratedDimension:
         return self.value
 
 
+_ESTIMATE = instance(
+    Dimension, needed="an estimate", suggestion="whydeep.geometry.intrinsic_dimension(x) makes one"
+)
+
+
+@takes(
+    points=count(4), dims=COUNT, method=choice(*METHODS), k=COUNT, law=choice(*LAWS),
+    draws=count(2), seed=SEED,
+)  # fmt: skip
 def reference_dimension(
     points: int,
     dims: int,
@@ -118,6 +128,7 @@ def reference_dimension(
                      f"{method}, k={kept}", law, n, count)  # fmt: skip
 
 
+@takes(estimate=_ESTIMATE, law=choice(*LAWS), draws=COUNT, seed=SEED)
 def calibrated_dimension(
     estimate: Dimension, *, law: str = "gaussian", draws: int = 4, seed: int = 0
 ) -> CalibratedDimension:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import COUNT, choice, takes
+from whydeep.data import INPUTS
 from whydeep.errors import InputError
 from whydeep.geometry.dimension._estimators import ESTIMATORS, jackknife
 from whydeep.geometry.dimension._neighbours import blocks, neighbours
@@ -30,6 +32,7 @@ SOURCES = {
 _NEIGHBOURS = {"twonn": 2, "twonn_slope": 2, "mle": 20, "gride": 4}
 
 
+@takes(x=INPUTS, method=choice(*METHODS, *OTHERS), k=COUNT)
 def intrinsic_dimension(x: Any, method: str = "twonn", *, k: int | None = None) -> Dimension:
     """The dimension of the manifold that a cloud of points lies on, with an error bar.
 

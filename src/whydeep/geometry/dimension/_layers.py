@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import COUNT, anything, takes, text
 from whydeep.errors import InputError
 from whydeep.geometry.dimension._dimension import intrinsic_dimension
 from whydeep.geometry.dimension._result import Dimension
@@ -14,6 +15,7 @@ from whydeep.geometry.dimension._result import Dimension
 __all__ = ["dimension_by_layer"]
 
 
+@takes(network=anything, x=anything, method=text, k=COUNT)
 def dimension_by_layer(
     network: Any, x: Any = None, method: str = "twonn", *, k: int | None = None
 ) -> dict[str, Dimension]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import SEED, count, takes
+from whydeep.data import INPUTS, check_inputs
 from whydeep.geometry.dimension._dimension import from_distances
 from whydeep.geometry.dimension._neighbours import blocks, neighbours
 from whydeep.geometry.dimension._result import Dimension
@@ -97,6 +98,7 @@ class ManifoldTest:
         return "\n".join([*lines, self.verdict])
 
 
+@takes(x=INPUTS, most=count(2))
 def dimension_over_scales(x: Any, *, most: int = 128) -> tuple[Dimension, ...]:
     """Gride's estimate from k = 2, 4, 8 ... neighbours: the dimension as the scale grows.
 
@@ -134,6 +136,7 @@ def dimension_over_scales(x: Any, *, most: int = 128) -> tuple[Dimension, ...]:
     )
 
 
+@takes(x=INPUTS, most=count(2), draws=count(2), seed=SEED)
 def manifold_test(x: Any, *, most: int = 128, draws: int = 4, seed: int = 0) -> ManifoldTest:
     """Is the dimension of data lower, scale by scale, than their covariance alone implies?
 

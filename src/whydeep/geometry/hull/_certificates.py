@@ -7,8 +7,9 @@ from typing import Any, no_type_check
 
 import numpy as np
 
+from whydeep.arguments import instance, takes
 from whydeep.compiled import njit
-from whydeep.data import check_inputs
+from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.hull._coordinates import lengths, of_common_size
 from whydeep.geometry.hull._minimum_norm import default_threads, in_threads
@@ -62,6 +63,14 @@ class HullMembership:
         return f"<hull membership: {n} of {len(self)} points inside, every answer certified>"
 
 
+_MEMBERSHIP = instance(
+    HullMembership,
+    needed="an answer",
+    suggestion="whydeep.geometry.in_hull(points, data) gives one",
+)
+
+
+@takes(membership=_MEMBERSHIP, points=INPUTS, data=INPUTS)
 def check_hull(membership: HullMembership, points: Any, data: Any) -> np.ndarray:
     """Whether each answer of `in_hull` is proved by its certificate: computed from the data anew.
 

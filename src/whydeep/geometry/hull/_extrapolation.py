@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import CALLABLE, COUNT, one_or_each, takes
+from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.hull._certificates import HullMembership
 from whydeep.geometry.hull._in_hull import in_hull
@@ -64,6 +65,7 @@ class Extrapolation:
         return f"<inside the hull, by dimension: {shares}>"
 
 
+@takes(train=INPUTS, test=INPUTS, dims=one_or_each(COUNT), embedding=CALLABLE, threads=COUNT)
 def extrapolation(
     train: Any,
     test: Any,

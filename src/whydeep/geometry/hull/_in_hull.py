@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.data import check_inputs
+from whydeep.arguments import COUNT, RATE, takes
+from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.hull._certificates import HullMembership, margins, radius_of, residuals
 from whydeep.geometry.hull._coordinates import (
@@ -32,6 +33,7 @@ NEAREST = "nearest points"
 SQUARES = "least squares"
 
 
+@takes(points=INPUTS, data=INPUTS, tolerance=RATE, threads=COUNT)
 def in_hull(
     points: Any, data: Any, *, tolerance: float = 1e-9, threads: int | None = None
 ) -> HullMembership:

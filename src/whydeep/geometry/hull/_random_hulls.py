@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special, stats
 
+from whydeep.arguments import COUNT, takes
 from whydeep.errors import UnsupportedError
 from whydeep.network import check_whole
 
@@ -40,6 +41,7 @@ _NEGLIGIBLE = 1e-17
 _MOST_DIMENSIONS = 2000
 
 
+@takes(points=COUNT, dims=COUNT)
 def symmetric_inside(points: int, dims: int) -> float:
     """The probability that the hull of random points contains the centre of their law.
 
@@ -65,6 +67,7 @@ def symmetric_inside(points: int, dims: int) -> float:
     return float(stats.binom.sf(d - 1, n - 1, 0.5))
 
 
+@takes(points=COUNT, dims=COUNT)
 def gaussian_inside(points: int, dims: int) -> float:
     """The probability that a new Gaussian point is in the hull of N others of the same law.
 
@@ -96,6 +99,7 @@ def gaussian_inside(points: int, dims: int) -> float:
     return 1.0 - least if most is None else most
 
 
+@takes(points=COUNT, dims=COUNT)
 def expected_gaussian_vertices(points: int, dims: int) -> float:
     """The mean number of vertices of the convex hull of N Gaussian points in d dimensions.
 
@@ -122,6 +126,7 @@ def expected_gaussian_vertices(points: int, dims: int) -> float:
     return n * (least if most is None else 1.0 - most)
 
 
+@takes(dims=COUNT)
 def ball_threshold(dims: int) -> float:
     """The number of uniform points of a ball around which a new one begins to fall in their hull.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import COUNT, anything, takes
 from whydeep.errors import InputError
 from whydeep.geometry.landscape._losses import Loss, read_loss
 from whydeep.network import check_whole
@@ -79,6 +80,7 @@ def _ratio(w: np.ndarray, d: np.ndarray, axes: tuple[int, ...] | None) -> np.nda
     return own / np.sqrt(np.sum(d**2, axis=axes, keepdims=True))
 
 
+@takes(loss=anything, trajectory=anything, count=COUNT)
 def trajectory_directions(loss: Any, trajectory: Sequence[Any], *, count: int = 2) -> Trajectory:
     """The directions along which parameters moved most on their way to where they ended.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from whydeep.arguments import COUNT, SEED, anything, choice, takes
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.landscape._losses import Loss, finite, read_loss
 from whydeep.network import check_whole
@@ -39,6 +40,10 @@ class HessianSpectrum:
     products: int
 
 
+@takes(
+    loss=anything, params=anything, count=COUNT,
+    which=choice("largest", "smallest", "magnitude"), seed=SEED,
+)  # fmt: skip
 def hessian_top(
     loss: Any, params: Any, *, count: int = 2, which: str = "largest", seed: int = 0
 ) -> HessianSpectrum:

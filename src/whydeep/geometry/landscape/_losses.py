@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from whydeep.arguments import CALLABLE, anything, takes
 from whydeep.errors import InputError, UnsupportedError
 
 __all__ = ["Loss", "read_loss", "torch_loss"]
@@ -58,6 +59,7 @@ def read_loss(loss: Any, params: Any) -> Loss:
     return _JaxLoss(loss, params)
 
 
+@takes(module=anything, criterion=CALLABLE)
 def torch_loss(module: Any, criterion: Callable[[Any], Any]) -> tuple[Any, dict[str, Any]]:
     """A PyTorch module's loss as a function of its parameters, and those parameters.
 

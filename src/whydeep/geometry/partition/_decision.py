@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import NUMBER, anything, array, each, takes
 from whydeep.errors import InputError
 from whydeep.geometry.partition._front import held, make_slice
 from whydeep.geometry.partition._regions import Regions
@@ -70,6 +71,7 @@ def with_decision(f: PiecewiseLinear) -> PiecewiseLinear:
     return PiecewiseLinear(f.shape, (kink.outputs,), maps, (*f.kinks, kink))
 
 
+@takes(f=anything, origin=array(), u=array(), v=array(), window=each(NUMBER, exactly=4))
 def decision_regions(
     f: Any,
     origin: Any,
@@ -104,7 +106,7 @@ def decision_regions(
         >>> decision_regions(f, np.zeros(2), np.eye(2)[0], np.eye(2)[1]).class_areas()
         array([2.5, 1.5])
     """
-    plain = piecewise_linear(f, np.asarray(origin))
+    plain = piecewise_linear(f, origin)
     found = held(make_slice(with_decision(plain), origin, u, v, window, None))
     return DecisionRegions(
         found.plane, found.vertices, found.offsets, found.edge_layers, found.edge_units,

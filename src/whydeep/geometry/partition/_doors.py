@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import NUMBER, anything, array, count, each, number, takes
 from whydeep.errors import InputError
 from whydeep.geometry.partition._front import held, make_slice
 from whydeep.geometry.partition._regions import Regions
@@ -15,6 +16,10 @@ from whydeep.geometry.readers import piecewise_linear
 __all__ = ["plane", "regions"]
 
 
+@takes(
+    f=anything, origin=array(), u=array(), v=array(), window=each(NUMBER, exactly=4),
+    layers=count(0),
+)  # fmt: skip
 def regions(
     f: Any,
     origin: Any,
@@ -58,10 +63,11 @@ def regions(
         >>> found.count, found.areas
         (4, array([1., 1., 1., 1.]))
     """
-    function = piecewise_linear(f, np.asarray(origin))
+    function = piecewise_linear(f, origin)
     return held(make_slice(function, origin, u, v, window, layers))
 
 
+@takes(a=array(), b=array(), c=array(), margin=number(least=0, most=1e6))
 def plane(
     a: Any, b: Any, c: Any, margin: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float, float]]:
@@ -78,7 +84,7 @@ def plane(
         >>> bool(abs(np.vdot(u, v)) < 1e-12)
         True
     """
-    points = [np.asarray(p, np.float64) for p in (a, b, c)]
+    points = [a, b, c]
     if len({p.shape for p in points}) != 1:
         raise InputError("The points have different shapes.",
                          received=", ".join(str(p.shape) for p in points))  # fmt: skip

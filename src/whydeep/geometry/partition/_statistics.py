@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import NUMBER, anything, array, count, each, takes
 from whydeep.geometry.partition._areas import areas_of
 from whydeep.geometry.partition._cells import Cells
 from whydeep.geometry.partition._front import make_slice
@@ -50,6 +51,10 @@ class RegionStatistics:
         return float(self.edges @ np.arange(len(self.edges)) / self.count)
 
 
+@takes(
+    f=anything, origin=array(), u=array(), v=array(), window=each(NUMBER, exactly=4),
+    layers=count(0),
+)  # fmt: skip
 def region_statistics(
     f: Any,
     origin: Any,
@@ -87,7 +92,7 @@ def region_statistics(
         >>> found.count, found.area, found.lengths
         (4, 4.0, array([4.]))
     """
-    function = piecewise_linear(f, np.asarray(origin))
+    function = piecewise_linear(f, origin)
     plane = make_slice(function, origin, u, v, window, layers)
     totals = np.zeros(3)
     decades, edges = np.zeros(len(_DECADES) - 1, np.int64), np.zeros(_EDGES + 1, np.int64)

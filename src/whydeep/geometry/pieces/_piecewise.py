@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.arguments import NUMBER, array, each, takes, text
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.pieces._kinks import Kink, named_kink
 from whydeep.geometry.pieces._maps import AffineMap, Matrix
@@ -178,6 +179,9 @@ def pack(signs: np.ndarray) -> np.ndarray:
     return packed.view("<u8").astype(np.uint64)
 
 
+@takes(
+    weights=each(array(dims=2)), biases=each(array(dims=1)), activation=text, parameters=NUMBER,
+)  # fmt: skip
 def from_layers(
     weights: Sequence[np.ndarray],
     biases: Sequence[np.ndarray],
@@ -214,7 +218,7 @@ def from_layers(
         )
     maps, kinks, before = [], [], (np.shape(weights[0]) or (0,))[-1]
     for number, (w, b) in enumerate(zip(weights, biases, strict=True)):
-        weight, bias = np.asarray(w, np.float64), np.asarray(b, np.float64)
+        weight, bias = w, b
         fits = weight.ndim == 2 and weight.shape[1] == before and bias.shape == weight.shape[:1]
         if not fits or not weight.size:
             raise InputError(

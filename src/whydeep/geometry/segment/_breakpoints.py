@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import anything, array, takes
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import Matrix, PiecewiseLinear, Select, Threshold
 from whydeep.geometry.readers import piecewise_linear
@@ -66,6 +67,7 @@ class Breakpoints:
         """The number of activation pieces: breakpoints plus one."""
         return len(self.positions) + 1
 
+    @takes(self=anything, t=array(dims=(0, 1)))
     def inputs(self, t: np.ndarray) -> np.ndarray:
         """Inputs (N, *shape) at places t."""
         t = np.asarray(t, np.float64).reshape(-1, *(1,) * self.start.ndim)
@@ -109,6 +111,7 @@ class Breakpoints:
         return len(self.linear_positions) + 1
 
 
+@takes(f=anything, start=array(), end=array())
 def breakpoints(f: Any, start: Any, end: Any) -> Breakpoints:
     """All places in (0, 1) where a unit of a network changes sign between two inputs; exact.
 
@@ -140,7 +143,7 @@ def breakpoints(f: Any, start: Any, end: Any) -> Breakpoints:
         >>> breakpoints(f, np.zeros(1), np.ones(1)).positions
         array([0.25, 0.5 ])
     """
-    ends = [np.asarray(p, np.float64) for p in (start, end)]
+    ends = [start, end]
     function = piecewise_linear(f, ends[0])
     for name, point in zip(("start", "end"), ends, strict=True):
         if point.shape != function.shape or not np.isfinite(point).all():

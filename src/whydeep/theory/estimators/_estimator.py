@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from whydeep.arguments import choice
 from whydeep.errors import InputError
 from whydeep.network import check_number, check_whole
 from whydeep.theory.estimators._evidence import log_density, slopes
@@ -188,12 +189,7 @@ class InfiniteWidth(BaseEstimator):
         start = self._setting()
         if self.search is None:
             return start
-        if self.search not in _SEARCHES:
-            raise InputError(
-                "There is no search of this name.",
-                received=f"search={self.search!r}",
-                needed=f"None, {' or '.join(map(repr, _SEARCHES))}",
-            )
+        choice(*_SEARCHES)("search", self.search)
         random = check_random_state(self.random_state)
         rows = np.arange(len(x))
         if self.search_rows is not None and check_whole("search_rows", self.search_rows) < len(x):

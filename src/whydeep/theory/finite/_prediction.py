@@ -47,7 +47,7 @@ class Prediction(ByName):
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> xr.DataArray:
-        if name in self.missing:
+        if isinstance(name, str) and name in self.missing:
             raise InputError(
                 f"There is no {OBSERVABLES[name].title} for this network.",
                 cause=self.missing[name],
