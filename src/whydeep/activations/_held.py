@@ -58,10 +58,13 @@ def _code(own: Own) -> tuple[Any, ...]:
 
 def _numbers(function: Any) -> Any:
     """Plain numbers and words among the values that a function brings along; else None."""
-    cells = function.__closure__ or ()
-    held = [*(function.__defaults__ or ()), *(cell.cell_contents for cell in cells)]
-    plain = all(isinstance(v, (int, float, str, type(None))) for v in held)
-    return tuple(held) if plain else None
+    try:
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:  # a cell that is still empty
+        return None
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    plain = all(isinstance(v, (int, float, str, type(None))) for v in (*defaults, *cells))
+    return (tuple(defaults), tuple(cells)) if plain else None
 
 
 def _portable(function: Any) -> Any:

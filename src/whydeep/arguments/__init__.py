@@ -9,6 +9,9 @@ command line, and is spelled so in errors.
 from whydeep.arguments._arrays import array as array
 from whydeep.arguments._arrays import as_array as as_array
 from whydeep.arguments._arrays import as_numbers as as_numbers
+from whydeep.arguments._cost import check_layers as check_layers
+from whydeep.arguments._cost import check_memory as check_memory
+from whydeep.arguments._cost import check_time as check_time
 from whydeep.arguments._names import choice as choice
 from whydeep.arguments._names import choices as choices
 from whydeep.arguments._names import file_path as file_path

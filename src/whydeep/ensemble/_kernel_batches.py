@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import check_memory
 from whydeep.ensemble._batches import (
     DENSITY_POINTS,
     Work,
@@ -18,6 +20,7 @@ from whydeep.ensemble._blocks import Run, all_batches, check_finite
 from whydeep.ensemble._choices import Sampling
 from whydeep.ensemble._conditional import Shape
 from whydeep.ensemble._measurement import Density
+from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import pair_indices, quadruple_indices
 
@@ -27,6 +30,8 @@ _MOST_BATCHES = 400
 # Draws side by side: as many as keep the numbers of a block in the processor's cache.
 _BLOCK_BYTES = 4 << 20
 _LANES = (16, 128)
+_MOST_BLOCKS = 2**32
+_VALUES_OF_A_CALL = 1 << 30
 
 
 def kernel_batches(
@@ -39,11 +44,23 @@ def kernel_batches(
         tops = tuple(range(1, depth + 1)) if how.layers == "all" else (depth,)
     lanes = _lanes(how.network, len(how.x), how.rungs, how.draws, how.kind, tangent=bool(tops))
     blocks = math.ceil(how.draws / lanes)
+    if blocks >= _MOST_BLOCKS:  # they are numbered by 32 bits, from which their draws follow
+        raise InputError(
+            "These are more draws than there are.", received=f"draws={how.draws}",
+            needed=f"fewer than {_MOST_BLOCKS * lanes:.0e}",
+        )  # fmt: skip
     per_batch = math.ceil(blocks / _MOST_BATCHES)
+    # A call of compiled code answers no Ctrl-C: it is done within seconds.
+    neurons = len(how.x) * sum(how.network.widths) << (how.rungs - 1)
+    pieces = math.ceil(per_batch / max(_VALUES_OF_A_CALL // (lanes * neurons), 1))
+    per_batch = math.ceil(per_batch / pieces) * pieces
     count = math.ceil(blocks / per_batch)
     work = Work("four_point" in names, tops, how.average_last)
     prepare = _prepare_conditional if how.sampler == "conditional" else _prepare_plain
-    run = prepare(how.network, how.x, how.rungs, lanes, per_batch, work, how.seed, how.kind)
+    run = prepare(
+        how.network, how.x, how.rungs, lanes, (per_batch // pieces, pieces), work, how.seed,
+        how.kind,
+    )  # fmt: skip
     results = all_batches(run, count, f"measuring {', '.join(names)}", wide=how.wide)
     batches = _assemble(how.network, how.x, names, results, how.layers)
     spread = results[0].get("unit")
@@ -73,12 +90,17 @@ def _lanes(network: Network, size: int, rungs: int, draws: int, kind: Any, *, ta
     neurons = max(network.widths) << (rungs - 1)
     one = size * neurons * np.dtype(kind).itemsize * arrays
     low, high = _LANES
+    check_memory(
+        low * one, "The values of the fewest draws side by side",
+        received=f"{low} draws, {size:,} inputs, {neurons:,} neurons a layer",
+        suggestion="a smaller width, fewer rungs or inputs",
+    )  # fmt: skip
     wanted = min(max(_BLOCK_BYTES // one, low), high, max(draws // 100, low))
     return 1 << int(math.log2(wanted))
 
 
 def _prepare_conditional(
-    network: Network, x: np.ndarray, rungs: int, lanes: int, per_batch: int, work: Work,
+    network: Network, x: np.ndarray, rungs: int, lanes: int, calls: tuple[int, int], work: Work,
     seed: int, kind: Any,
 ) -> Run:  # fmt: skip
     shape = Shape(network.activation, len(x), network.widths, rungs, lanes, kind)
@@ -101,18 +123,23 @@ def _prepare_conditional(
     check_finite(network, sums)
     center = summarise(sums, center, lanes, network.widths)["kernel"].astype(kind)
 
-    blocks = np.uint32(per_batch)
+    blocks, pieces = calls
 
     def run(batch: int) -> dict[str, np.ndarray]:
-        sums = conditional_batch(shape, work, blocks, numbers, center, seeds, np.uint32(batch))
-        out = summarise(sums, center.astype(np.float64), per_batch * lanes, network.widths)
+        sums = _added(
+            conditional_batch(
+                shape, work, np.uint32(blocks), numbers, center, seeds, np.uint32(number)
+            )
+            for number in range(batch * pieces, (batch + 1) * pieces)
+        )
+        out = summarise(sums, center.astype(np.float64), blocks * pieces * lanes, network.widths)
         return out | {"unit": np.sqrt(center[0, -1, 0])}
 
     return run
 
 
 def _prepare_plain(
-    network: Network, x: np.ndarray, rungs: int, lanes: int, per_batch: int, work: Work,
+    network: Network, x: np.ndarray, rungs: int, lanes: int, calls: tuple[int, int], work: Work,
     seed: int, kind: Any,
 ) -> Run:  # fmt: skip
     networks = [network.scaled(1 << rung, x.shape[1]) for rung in range(rungs)]
@@ -128,17 +155,32 @@ def _prepare_plain(
         check_finite(network, sums)
         centers.append(summarise(sums, zero, lanes, net.widths)["kernel"].astype(kind))
 
-    blocks = np.uint32(per_batch)
+    blocks, pieces = calls
+    each = blocks * pieces * lanes
 
     def run(batch: int) -> dict[str, np.ndarray]:
         parts = []
         for rung, (net, center) in enumerate(zip(networks, centers, strict=True)):
-            number = np.int32(batch * rungs + rung)
-            sums = plain_batch(net, work, lanes, blocks, points, center, seed % 2**31, number)
-            parts.append(summarise(sums, center.astype(np.float64), per_batch * lanes, net.widths))
+            sums = _added(
+                plain_batch(
+                    net, work, lanes, np.uint32(blocks), points, center, seed % 2**31,
+                    np.int32(number * rungs + rung),
+                )
+                for number in range(batch * pieces, (batch + 1) * pieces)
+            )  # fmt: skip
+            parts.append(summarise(sums, center.astype(np.float64), each, net.widths))
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
     return run
+
+
+def _added(calls: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The sums of several calls; those of one stay as they are."""
+    first, *rest = calls
+    if not rest:
+        return first
+    every = [{k: np.asarray(v, np.float64) for k, v in one.items()} for one in (first, *rest)]
+    return {k: sum(one[k] for one in every) for k in first}
 
 
 def _assemble(

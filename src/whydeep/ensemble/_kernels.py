@@ -12,7 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.arguments import COUNT, DTYPE, SEED, anything, array, choice, count, either, takes
+from whydeep.arguments import (
+    COUNT,
+    DTYPE,
+    SEED,
+    anything,
+    array,
+    check_memory,
+    check_time,
+    choice,
+    count,
+    either,
+    takes,
+)
 from whydeep.data import BATCH
 from whydeep.ensemble._blocks import all_batches
 from whydeep.ensemble._draw import LAWS, parameters_of
@@ -101,7 +113,7 @@ def measure_kernels(
     if graph is not None:
         edges = np.concatenate([np.asarray(g, dtype) for g in (graph, graph2) if g is not None])
     costs = _Costs(net, points.shape, dtype)
-    costs.check_memory(ntk_draws)
+    costs.check(draws, ntk_draws)
     words = np.array([seed >> 32, seed & 0xFFFFFFFF], dtype=np.uint32)
 
     def block(which: int, indices: np.ndarray) -> np.ndarray:
@@ -162,6 +174,7 @@ def measure_function_kernels(
         [1.0, 1.0, 1.0]
     """
     ntk_draws = draws if ntk_draws is None else ntk_draws
+    check_time(1e-5 * (draws + ntk_draws), "This many draws", received=f"{draws=}, {ntk_draws=}")
     begin = time.perf_counter()
     points = np.asarray(x)
     first = len(points)
@@ -341,15 +354,28 @@ class _Costs:
         # One input's values are held forward and backward, for every output position.
         one = item * max(3 * outputs * values, 1)
         self.together = max(1, min(inputs, budget // one))
-        self.lanes_nngp = self._lanes(budget, item * (2 * numbers + inputs * values))
+        self.forward = item * (2 * numbers + inputs * values)
+        self.pairs = inputs**2 * outputs**2
+        self.lanes_nngp = self._lanes(budget, self.forward)
         self.lanes_ntk = self._lanes(budget, self.gradients + self.together * one)
 
     @staticmethod
     def _lanes(budget: int, one: int) -> int:
         return max(1, min(_MOST_LANES, budget // max(one, 1)))
 
-    def check_memory(self, ntk_draws: int) -> None:
-        """Refuse gradients that can't fit."""
+    def check(self, draws: int, ntk_draws: int) -> None:
+        """Refuse draws that can't be held, or would never end."""
+        batches = sum(min(count, _MOST_BATCHES) for count in (draws, ntk_draws))
+        check_memory(
+            2 * self.forward + 8 * self.pairs * (batches + 4), "One draw of this network's values",
+            suggestion="fewer inputs, or a smaller width",
+        )  # fmt: skip
+        # Every number of a draw is made and used at least once, at 1e11 a second.
+        seconds = 1e-11 * (draws * self.forward + ntk_draws * (self.forward + self.gradients))
+        check_time(
+            seconds, "This many draws", received=f"draws={draws}, ntk_draws={ntk_draws}",
+            suggestion="fewer draws: the standard error falls with their square root",
+        )  # fmt: skip
         if not ntk_draws:
             return
         there = _SHARE_OF_MEMORY * available()

@@ -10,7 +10,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.arguments import COUNT, DTYPE, FLAG, SEED, choice, choices, count, or_word, takes
+from whydeep.arguments import (
+    COUNT,
+    DTYPE,
+    FLAG,
+    SEED,
+    check_time,
+    choice,
+    choices,
+    count,
+    or_word,
+    takes,
+)
 from whydeep.data import INPUTS
 from whydeep.ensemble._blocks import Run, all_batches, check_finite
 from whydeep.ensemble._choices import Sampling
@@ -33,6 +44,7 @@ from whydeep.progress import phase
 __all__ = ["FEWEST_DRAWS", "measure"]
 
 FEWEST_DRAWS = 64
+_MOST_RUNGS = 40
 _MOST_INPUTS_FOR_VERTEX = 40
 
 
@@ -105,6 +117,7 @@ def measure(
     x = inputs
     names = _names(network, observables, rungs)
     _check(sampler, len(x), names, average_last=average_last)
+    _check_cost(network, x, draws, rungs)
     tensors = tuple(name for name in names if name in TENSORS)
     check_tensors(tensors, len(x), sampler, layers, average_last=average_last)
     basic = [name for name in names if name not in TENSORS]
@@ -188,6 +201,22 @@ def _names(network: Network, observables: Iterable[str] | str | None, rungs: int
             "No observable was asked for.", needed='"all", or any of ' + ", ".join(OBSERVABLES)
         )
     return [name for name in OBSERVABLES if name in wanted]
+
+
+def _check_cost(network: Network, x: np.ndarray, draws: int, rungs: int) -> None:
+    """Refuse draws that would never end."""
+    if rungs > _MOST_RUNGS:
+        raise InputError(
+            "A ladder of so many widths can't be drawn.", received=f"{rungs=}",
+            needed=f"at most {_MOST_RUNGS}: each is twice as wide as the one before",
+        )  # fmt: skip
+    neurons = sum(network.widths) << (rungs - 1)
+    # Every neuron's value is drawn and bent, at 1e10 a second.
+    check_time(
+        1e-10 * draws * len(x) * neurons, "This many draws",
+        received=f"draws={draws}, {neurons:,} neurons on the widest rung",
+        suggestion="fewer draws: the standard error falls with their square root",
+    )  # fmt: skip
 
 
 def _check(sampler: str, size: int, names: list[str], *, average_last: bool) -> None:

@@ -14,6 +14,7 @@ from whydeep.arguments import (
     VARIANCE,
     anything,
     called,
+    check_layers,
     choice,
     each,
     optional,
@@ -86,6 +87,7 @@ def cnn(
         >>> cnn(depth=2, width=16, pool=(1,)).shapes((8, 8, 3))[-2:]
         (Shape(positions=(), channels=16), Shape(positions=(), channels=1))
     """
+    check_layers(depth, f"{depth=}")
     after = set(pool)
     if after and max(after) > depth:
         raise InputError(
@@ -165,6 +167,7 @@ def resnet(
         with called("norm", "a function without arguments that makes a layer"):
             return [norm(), Activation(activation)]
 
+    check_layers(4 * sum(blocks), f"blocks of {sum(blocks):,}")
     parts: list[Layer | Network] = [conv(width, 3, 1)]
     for stage, count in enumerate(blocks):
         channels = width * 2**stage
@@ -226,6 +229,7 @@ def transformer(
         >>> net.shapes((6,))[-1]
         Shape(positions=(), channels=1)
     """
+    check_layers(8 * depth, f"{depth=}")
     hidden = 4 * width if hidden is None else hidden
 
     def dense(channels: int) -> Dense:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from whydeep.arguments import COUNT, DEPTH, FLAG, VARIANCE, choice, takes
+from whydeep.arguments import COUNT, DEPTH, FLAG, VARIANCE, check_layers, choice, takes
 from whydeep.network._join import AXIS, Join, Product, Sum
 from whydeep.network._layers import PARAMETERIZATIONS, Dense, Identity, Layer
 from whydeep.network._network import INPUT, PART, Network, Node, append, chain
@@ -45,6 +45,7 @@ def Residual(main: Layer | Network, shortcut: Layer | Network | None = None) -> 
 @takes(part=PART, times=DEPTH)
 def repeat(part: Layer | Network, times: int) -> Network:
     """`part`, `times` times in a row, each with weights of its own."""
+    check_layers(times * len(getattr(part, "nodes", (part,))), f"{times=}")
     return chain(*[part] * times)
 
 

@@ -6,7 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from whydeep.activations import ACTIVATION, ScalarFunction, get
-from whydeep.arguments import COUNT, DEPTH, RATE, VARIANCE, choice, one_or_each, or_word, takes
+from whydeep.arguments import (
+    COUNT,
+    DEPTH,
+    RATE,
+    VARIANCE,
+    check_layers,
+    choice,
+    one_or_each,
+    or_word,
+    takes,
+)
 from whydeep.errors import InputError
 from whydeep.gaussian import critical
 from whydeep.network._layers import PARAMETERIZATIONS, Activation, Dense
@@ -63,6 +73,7 @@ def mlp(
         >>> mlp(depth=3, width=(32, 48, 64), activation="relu")
         <network: relu, depth 3, width 32-48-64, weight_var 2, bias_var 0, ntk>
     """
+    check_layers(depth, f"{depth=}")
     function = get(activation)
     widths = one_each("width", width, depth, "hidden layer")
     weight_vars = one_each("weight_var", weight_var, depth + 1, "layer, output included")

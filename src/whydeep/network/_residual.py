@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whydeep.activations import ACTIVATION, ScalarFunction, get
-from whydeep.arguments import COUNT, DEPTH, NUMBER, choice, one_or_each, takes
+from whydeep.arguments import COUNT, DEPTH, NUMBER, check_layers, choice, one_or_each, takes
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian import critical
 from whydeep.network._combine import Residual
@@ -63,6 +63,7 @@ def residual_mlp(
         >>> [round(dense.weight_var, 9) for dense in residual_chain(net).dense]
         [2.0, 1.28, 1.28, 2.0]
     """
+    check_layers(2 * depth, f"{depth=}")
     function = get(activation)
     skips = one_each("skip", skip, depth - 1, "residual layer")
     weight_vars = one_each("weight_var", weight_var, depth + 1, "layer, output included")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import check_memory
 from whydeep.ensemble.tangent._contract import contract
 from whydeep.ensemble.tangent._features import Features
 from whydeep.ensemble.tangent._terms import Term
@@ -98,6 +99,13 @@ def assembled(
         "trace": (left.count, other.count),
         "diagonal": (left.count, other.count, size),
     }[outputs]
+    check_memory(
+        groups * math.prod(shape) * np.dtype(dtype).itemsize + 4 * block_bytes,
+        "The tangent kernels of these examples",
+        received=f"{left.count:,} x {other.count:,} examples, {size:,} outputs each",
+        suggestion='outputs="trace", fewer examples at a time, or whydeep.tangent_operator, which '
+        "forms no matrix",
+    )  # fmt: skip
     kernels = [np.zeros(shape, dtype) for _ in range(groups)]
     ranges = [_slices(side.count, block[0]) for side in (left, other)]
     parts = _slices(size, block[1])

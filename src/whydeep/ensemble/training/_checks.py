@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep import arguments
 from whydeep.data import contradicting_labels
 from whydeep.ensemble._draw import parameters_of
 from whydeep.ensemble._kernels import _checked
@@ -21,6 +22,7 @@ from whydeep.ensemble.training._run import Plan
 from whydeep.ensemble.training._steps import compiled_steps
 from whydeep.ensemble.training._training import OBSERVABLES
 from whydeep.errors import InputError, UnsupportedError
+from whydeep.memory import available
 from whydeep.network import Aggregate, Network
 
 __all__ = [
@@ -181,7 +183,7 @@ def read_batch(batch: int | None, rows: int) -> int | None:
 
 def check_memory(
     names: tuple[str, ...], costly: tuple[str, ...], data: Data, shape: tuple[int, int, int],
-    draws: int, costly_draws: int, parameters: int,
+    draws: int, costly_draws: int, parameters: int, total_steps: int,
 ) -> None:  # fmt: skip
     """Refuse what could not be kept.
 
@@ -193,6 +195,7 @@ def check_memory(
         draws: how many networks.
         costly_draws: how many of the costly.
         parameters: of one network.
+        total_steps: of one training.
     """
     steps, layers, outputs = shape
     rows = len(data.x)
@@ -201,13 +204,23 @@ def check_memory(
         each += outputs * len(data.x_test) * ("test_outputs" in names)
     pairs = rows * rows * (layers * ("kernel" in costly) + ("ntk" in costly))
     held = 8.0 * steps * (draws * each + costly_draws * pairs)
-    if held > _MOST_BYTES:
+    if held > min(_MOST_BYTES, available()):
         raise UnsupportedError(
             "What is recorded does not fit in memory.",
             received=f"{held / 2**30:.1f} GiB: networks x steps x inputs x outputs",
-            needed=f"at most {_MOST_BYTES / 2**30:.0f} GiB",
+            needed=f"at most {min(_MOST_BYTES, available()) / 2**30:.1f} GiB",
             suggestion='fewer steps in record=[...], fewer draws, or observables=("loss",)',
         )
+    arguments.check_memory(
+        32.0 * parameters, "The parameters of one network, their gradient and its two moments",
+        received=f"{parameters:,} parameters", suggestion="a smaller width",
+    )  # fmt: skip
+    # Every parameter is read and written at every step, at 1e11 numbers a second.
+    arguments.check_time(
+        1e-11 * parameters * total_steps * draws, "This training",
+        received=f"{draws:,} networks, {total_steps:,} steps",
+        suggestion="fewer draws or steps",
+    )  # fmt: skip
     gradients = 8.0 * rows * parameters * bool({"ntk", "ntk_change"} & set(costly))
     if gradients > _MOST_GRADIENTS:
         raise UnsupportedError(

@@ -178,7 +178,7 @@ def train(
     hessian_inputs = min(hessian_inputs, len(points))
     numbers = (len(recorded), layers, shape.count * shape.channels)
     count = parameter_count(network, points.shape[1:])
-    check_memory(names, costly, data, numbers, draws, min(costly_draws, draws), count)
+    check_memory(names, costly, data, numbers, draws, min(costly_draws, draws), count, steps)
     lanes = side_by_side(network, points.shape, dtype)
     task = Task(network, points.shape[1:], of_example, rule, batch, dtype, lanes)
     words = np.array([seed >> 32, seed & 0xFFFFFFFF], dtype=np.uint32)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from whydeep import memory
-from whydeep.arguments import choices, count, or_word, takes
+from whydeep.arguments import check_memory, choices, count, or_word, takes
 from whydeep.data import INPUTS
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import Estimate
@@ -25,7 +25,7 @@ _FEWEST_KINKS = 4.0
 _SHARE_OF_MEMORY = 0.9
 # Arrays of N^4 numbers held at once: of a layer's step, and of a layer's tensor in the end (its
 # value and error in full, as labelled arrays, and where it is valid).
-_ARRAYS_OF_A_STEP, _ARRAYS_OF_A_TENSOR = 60, 5
+_ARRAYS_OF_A_STEP, _ARRAYS_OF_A_TENSOR, _ARRAYS_OF_A_LAW = 60, 5, 8
 
 _SOURCES = {
     "kernel": "Neal 1996; Lee et al. 2018; Roberts, Yaida and Hanin 2022, Eq. 4.118",
@@ -182,6 +182,14 @@ def _check_memory(network: Network, inputs: int, distinct: int, names: list[str]
     shown = sum(OBSERVABLES[name].samples == 4 for name in names)
     size = (_ARRAYS_OF_A_STEP * bool(tensors) + 2 * layers * kept) * distinct**4
     size += _ARRAYS_OF_A_TENSOR * layers * shown * inputs**4
+    # A law holds its matrix and distances; values, errors and validity of what is shown.
+    kernels = _ARRAYS_OF_A_LAW * layers * distinct**2
+    kernels += 3 * len(names) * layers * inputs**2
+    check_memory(
+        8 * kernels, "The kernels of all layers",
+        received=f"{inputs:,} inputs, {layers} layers",
+        suggestion="fewer inputs; whydeep.kernel(network, x) for the output's alone",
+    )  # fmt: skip
     there = memory.available()
     if 8 * size > _SHARE_OF_MEMORY * there:
         raise InputError(

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.errors import InputError, UnsupportedError
+from whydeep.arguments import check_memory, check_time
+from whydeep.errors import UnsupportedError
 from whydeep.memory import available
 from whydeep.network import Network
 from whydeep.progress import progress_bar
@@ -70,7 +71,14 @@ def propagate(
     steps = plan(network, x1.shape[1:])
     sizes = len(x1), len(x1 if x2 is None else x2)
     side = _tile(steps, sizes, tile, np.dtype(dtype).itemsize)
-    _check_memory(steps, sizes, side, np.dtype(dtype).itemsize)
+    item = np.dtype(dtype).itemsize
+    inner = len(weighted) * max(step.count for step in steps.steps) if every else 0
+    _check_memory(steps, sizes, side, item, kernels=1 + ntk, inner=inner)
+    if steps.sampled:  # ten numbers a pair and draw, at 1e10 a second
+        check_time(
+            1e-10 * draws * sizes[0] * sizes[1] * 10, "This many draws", received=f"{draws=}",
+            suggestion="fewer draws: the standard error falls with their square root",
+        )  # fmt: skip
     wide = dtype == "float64"
     blocks = list(_blocks(sizes, side, symmetric=x2 is None))
     repeats = _REPEATS if steps.sampled else 1
@@ -165,9 +173,9 @@ def _gathered(results: list[_Whole], *, ntk: bool) -> Found:
     first = results[0].arrays
     means, errors = {}, {}
     for number in first:
-        stacks = [np.stack([r.arrays[number][k] for r in results]) for k in range(1 + ntk)]
-        means[number] = [s.mean(0) for s in stacks]
-        errors[number] = [s.std(0, ddof=1) / math.sqrt(len(s)) for s in stacks if len(s) > 1]
+        pairs = [_mean([r.arrays[number][k] for r in results]) for k in range(1 + ntk)]
+        means[number] = [mean for mean, _ in pairs]
+        errors[number] = [error for _, error in pairs if error is not None]
     drawn = errors[0] or [None, None]
     layers = {n: (m[0], m[1] if ntk else None) for n, m in means.items() if n}
     error = max(r.error for r in results) + _rounding(results[0])
@@ -175,6 +183,17 @@ def _gathered(results: list[_Whole], *, ntk: bool) -> Found:
         means[0][0], means[0][1] if ntk else None, error,
         drawn[0], drawn[1] if ntk else None, layers,
     )  # fmt: skip
+
+
+def _mean(repeats: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The mean, and its standard error if there are several, with no copy of them all."""
+    if len(repeats) == 1:
+        return repeats[0], None
+    mean = sum(repeats[1:], repeats[0]) / len(repeats)
+    square = np.zeros_like(mean)
+    for one in repeats:
+        square += (one - mean) ** 2
+    return mean, np.sqrt(square / (len(repeats) - 1) / len(repeats))
 
 
 def _rounding(whole: _Whole) -> float:
@@ -232,19 +251,17 @@ def _work(steps: Plan, bytes_per_pair: int) -> int:
     return max(bytes_per_pair * len(steps.steps) // 4, 1)
 
 
-def _check_memory(steps: Plan, sizes: tuple[int, int], side: int, itemsize: int) -> None:
+def _check_memory(
+    steps: Plan, sizes: tuple[int, int], side: int, itemsize: int, *, kernels: int, inner: int
+) -> None:
     """Refuse before an allocation that can't fit."""
     last = steps.steps[steps.step_of_node[-1]]
-    entries = 1 if last.flat else last.count**2
-    results = 2 * sizes[0] * sizes[1] * entries * itemsize
+    entries = (1 if last.flat else last.count**2) + inner
+    copies = _REPEATS + 3 if steps.sampled else 1  # all repeats, their mean and its error
+    results = copies * kernels * sizes[0] * sizes[1] * entries * itemsize
     working = side**2 * _work(steps, _bytes_per_pair(steps, itemsize))
-    there = available()
-    if results + working <= there:
-        return
-    raise InputError(
-        "These kernels do not fit into memory.",
-        received=f"{sizes[0]:,} x {sizes[1]:,} inputs: {results / 2**30:.1f} GiB of results and "
-        f"{working / 2**30:.1f} GiB of work",
-        needed=f"less than the {there / 2**30:.1f} GiB that are free",
+    check_memory(
+        results + working, "These kernels",
+        received=f"{sizes[0]:,} x {sizes[1]:,} inputs, {working / 2**30:.1f} GiB of work",
         suggestion='fewer inputs at a time, a smaller tile=, dtype="float32", or smaller images',
-    )
+    )  # fmt: skip

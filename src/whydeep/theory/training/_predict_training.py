@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.arguments import POSITIVE, SEED, choice, count, takes
+from whydeep.arguments import POSITIVE, SEED, check_memory, choice, count, takes
 from whydeep.data import BATCH, LABELS, contradicting_labels
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import NETWORK, Dropout, Network
@@ -33,7 +33,6 @@ from whydeep.theory.training._stable_step import StableStep, largest_stable_step
 __all__ = ["predict_training"]
 
 Arrays = dict[str, np.ndarray]
-_MOST_BYTES = 4 * 2**30
 _FEWEST_DRAWS = 16
 _SEEN = 1e-8  # the share of the labels in modes that never train, above which it is said
 _SOURCE = "Jacot, Gabriel and Hongler 2018, Section 5; Lee et al. 2019, Section 2.2 and Corollary 1"
@@ -233,14 +232,11 @@ def _check_lengths(inputs: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _check_memory(needed: int, *, closed: bool) -> None:
-    if needed > _MOST_BYTES:
-        raise InputError(
-            "The outputs and covariances at all these times do not fit in memory.",
-            received=f"{needed / 2**30:.1f} GiB",
-            needed=f"at most {_MOST_BYTES / 2**30:.0f} GiB",
-            suggestion='covariance="diagonal", fewer times or test inputs'
-            + ("" if closed else ", or fewer draws"),
-        )
+    check_memory(
+        needed, "The outputs and covariances at all these times",
+        suggestion='covariance="diagonal", fewer times or test inputs'
+        + ("" if closed else ", or fewer draws"),
+    )  # fmt: skip
 
 
 def _blocks(network: Network, inputs: np.ndarray, others: np.ndarray | None) -> _Blocks:

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.errors import InputError
-from whydeep.memory import available
+from whydeep.arguments import check_memory
 from whydeep.progress import progress_bar
 from whydeep.theory.infinite._threads import Block, run_blocks
 from whydeep.theory.infinite.conv._layout import LANES, Plan
@@ -252,11 +251,7 @@ def _room(plan: Plan) -> Any:
 def _check_memory(stored: int, scratch: int, dtype: np.dtype) -> None:
     """Refuse before an allocation that can't fit."""
     needed = (stored + scratch * (os.cpu_count() or 1)) * dtype.itemsize
-    there = available()
-    if needed > there:
-        raise InputError(
-            "These images are too large for the memory of this machine.",
-            received=f"{needed / 2**30:.1f} GiB of images and covariances of pooled positions",
-            needed=f"less than the {there / 2**30:.1f} GiB that are free",
-            suggestion='smaller images, fewer of them, a larger pooling first, or dtype="float32"',
-        )
+    check_memory(
+        needed, "The images and the covariances of their pooled positions",
+        suggestion='smaller images, fewer of them, a larger pooling first, or dtype="float32"',
+    )  # fmt: skip

@@ -9,11 +9,13 @@ Source: Neal 1996; Lee et al. 2018 (kernel). Jacot, Gabriel and Hongler 2018 (ta
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import check_memory
 from whydeep.theory.infinite._error import Error
 from whydeep.theory.infinite._threads import Block, run_blocks
 from whydeep.theory.infinite.dense._cosines import Correlator, Rows, prepare
@@ -85,6 +87,7 @@ def _kernels(
     ntk: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, Error] | None:
     first = stack.weight_var[0], stack.bias_var[0]
+    _check_memory(x1, x2, dtype, tile or _TILES[dtype], ntk=ntk)
     rows = prepare(x1, *first, dtype)
     columns = rows if x2 is None else prepare(x2, *first, dtype, rows.centre)
     shape = (len(rows.variance), len(columns.variance))
@@ -110,6 +113,22 @@ def _kernels(
 
     run_blocks(*shape, side, make_worker, symmetric=columns is rows)
     return nngp, tangent, plan.error if ntk else Error(plan.error.nngp, None)
+
+
+def _check_memory(
+    x1: np.ndarray, x2: np.ndarray | None, dtype: np.dtype, tile: int, *, ntk: bool
+) -> None:
+    """Refuse results, unit rows and every thread's blocks that can't be held."""
+    sizes = [len(x) for x in (x1, x2) if x is not None]
+    side = min(tile, max(sizes))
+    each = 3 * 8 * side**2 + 16 * side * x1.shape[1]  # a block, in float64 where rows are crowded
+    needed = (1 + ntk) * sizes[0] * sizes[-1] * dtype.itemsize
+    needed += sum(sizes) * (x1.shape[1] + 2) * dtype.itemsize + each * (os.cpu_count() or 1)
+    check_memory(
+        needed, "The kernels of these inputs",
+        received=f"{sizes[0]:,} x {sizes[-1]:,} inputs",
+        suggestion='fewer rows at a time, kernel(net, x[:1000], x), ntk=False, or dtype="float32"',
+    )  # fmt: skip
 
 
 def _possible(stack: DenseStack) -> bool:

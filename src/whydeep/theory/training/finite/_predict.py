@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.arguments import POSITIVE, takes
+from whydeep.arguments import POSITIVE, check_memory, takes
 from whydeep.data import INPUTS, LABELS, contradicting_labels
 from whydeep.errors import InputError, UnsupportedError
-from whydeep.memory import available
 from whydeep.network import NETWORK, Network
 from whydeep.observables import ByName
 from whydeep.progress import phase
@@ -234,14 +233,11 @@ def _check(
 def _check_memory(network: Network, trained: int, size: int) -> None:
     """Tensors of all layers with their errors, and the chains' matrices."""
     needed = 8 * (2 * len(_LETTERS) * (network.depth + 1) * size**4 + 64 * size * trained**3)
-    free = available()
-    if needed > free:
-        raise InputError(
-            "The tensors of this many inputs do not fit in memory.",
-            received=f"{size} training and test inputs: {needed / 2**30:.1f} GiB",
-            needed=f"at most {free / 2**30:.1f} GiB: each tensor has N^4 entries a layer",
-            suggestion="fewer inputs; whydeep.predict_training for the leading order",
-        )
+    check_memory(
+        needed, "The tensors of this many inputs, of N^4 entries a layer each,",
+        received=f"{size} training and test inputs",
+        suggestion="fewer inputs; whydeep.predict_training for the leading order",
+    )  # fmt: skip
 
 
 def _check_end(ntk: np.ndarray, error: float, times: np.ndarray, dynamics: Flow | Descent) -> None:
