@@ -28,7 +28,7 @@ def check_memory(needed: float, what: str, *, received: str = "", suggestion: st
         >>> check_memory(2**60, "The kernels of these inputs")
         Traceback (most recent call last):
             ...
-        whydeep.errors.InputError: The kernels of these inputs do not fit into memory.
+        whydeep.errors.InputError: The kernels of these inputs do not fit in memory.
           received: 1,073,741,824.0 GiB
           needed:   ...
     """
@@ -37,7 +37,7 @@ def check_memory(needed: float, what: str, *, received: str = "", suggestion: st
         return
     size = f"{_gibibytes(needed)} GiB"
     raise InputError(
-        f"{what} do not fit into memory.",
+        f"{what} do not fit in memory.",
         received=f"{received}: {size}" if received else size,
         needed=f"less than the {_gibibytes(there)} GiB that are free",
         suggestion=suggestion,

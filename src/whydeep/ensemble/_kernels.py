@@ -44,12 +44,13 @@ _DEVICE_BYTES = 1 << 30
 _MOST_LANES = 128
 _SHARE_OF_MEMORY = 0.6  # of what is free, for gradients: values of the passes need room too
 _NNGP, _NTK = 0, 1
-_NTK_DRAWS = either(count(0, 0), count(2), when=lambda draws: isinstance(draws, int) and not draws)
+_DRAWS = count(2, 2**32 - 1)  # they are numbered by 32 bits
+_NTK_DRAWS = either(count(0, 0), _DRAWS, when=lambda draws: isinstance(draws, int) and not draws)
 _GRAPH = array(dims=3, needed="(inputs, P, P) finite weights, from position to position")
 
 
 @takes(
-    network=NETWORK, x=BATCH, x2=BATCH, draws=count(2), ntk_draws=_NTK_DRAWS, seed=SEED,
+    network=NETWORK, x=BATCH, x2=BATCH, draws=_DRAWS, ntk_draws=_NTK_DRAWS, seed=SEED,
     width_factor=COUNT, dtype=DTYPE, law=choice(*LAWS), graph=_GRAPH, graph2=_GRAPH,
 )  # fmt: skip
 def measure_kernels(
@@ -128,7 +129,7 @@ def measure_kernels(
 
 
 @takes(
-    draw=anything, apply=anything, x=anything, x2=anything, rates=anything, draws=count(2),
+    draw=anything, apply=anything, x=anything, x2=anything, rates=anything, draws=_DRAWS,
     ntk_draws=_NTK_DRAWS, seed=SEED, source=anything,
 )  # fmt: skip
 def measure_function_kernels(

@@ -154,8 +154,8 @@ def test_outputs_with_positions_are_refused():
 
 
 def test_too_many_inputs_are_refused_before_anything_is_computed(monkeypatch):
-    from whydeep.theory.estimators import _memory
+    from whydeep.arguments import _cost
 
-    monkeypatch.setattr(_memory, "available", lambda: 1000)
-    with pytest.raises(ValueError, match="not enough memory"):
+    monkeypatch.setattr(_cost, "available", lambda: 1000)
+    with pytest.raises(ValueError, match="do not fit in memory"):
         NNGPRegressor().fit(X, Y)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import whydeep as wd
+from whydeep.arguments import _cost
 from whydeep.ensemble import measure_kernels
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import DotProductAttention, Network, Node
@@ -173,8 +174,8 @@ def test_tiles_change_nothing():
 
 
 def test_what_does_not_fit_in_memory_is_refused_before_it_is_computed(monkeypatch):
-    monkeypatch.setattr(_blocks, "available", lambda: 100)
-    with pytest.raises(InputError, match="do not fit into memory"):
+    monkeypatch.setattr(_cost, "available", lambda: 100)
+    with pytest.raises(InputError, match="do not fit in memory"):
         general(wd.mlp(2, 8, "gelu"), VECTORS)
 
 

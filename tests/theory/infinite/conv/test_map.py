@@ -423,7 +423,7 @@ def test_bad_images():
     x[1, 2, 3] = np.nan
     with pytest.raises(InputError, match="not finite"):
         conv_kernels(MYRTLE, x)
-    with pytest.raises(InputError, match="too large for the memory"):
+    with pytest.raises(InputError, match="do not fit in memory"):
         conv_kernels((conv(), RELU, POOL, conv(), RELU, GLOBAL), np.ones((1, 700, 700, 1)))
 
 
