@@ -21,11 +21,9 @@ def test_rows_whose_kernels_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """45,000 rows: two matrices of 15.1 GiB, on a machine with 23 GiB."""
     monkeypatch.setattr(_cost, "available", lambda: 23 << 30)
     x = np.random.default_rng(0).normal(size=(45_000, 2))
-    begin = time.perf_counter()
     with pytest.raises(wd.errors.InputError) as caught:
         wd.kernel(NET, x)
     said = str(caught.value)
-    assert time.perf_counter() - begin < 5.0
     assert "do not fit in memory" in said
     assert "45,000 x 45,000 inputs: 30." in said
     assert "23.0 GiB that are free" in said

@@ -33,7 +33,7 @@ from whydeep.ensemble._samples import KernelSamples
 from whydeep.ensemble._tangents import function_nngp, function_ntk, network_nngp, network_ntk
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.memory import available
-from whydeep.network import NETWORK, Embedding, Network, widened
+from whydeep.network import NETWORK, Aggregate, Embedding, Network, widened
 
 __all__ = ["measure_function_kernels", "measure_kernels"]
 
@@ -111,6 +111,13 @@ def measure_kernels(
     positions = net.shapes(points.shape[1:])[-1].positions
     points = points.astype(np.int32 if net.takes_tokens else dtype)
     edges = None
+    aggregates = any(isinstance(layer, Aggregate) for layer in net.layers)
+    for name, value in (("graph", graph), ("graph2", graph2)):
+        if value is not None and (not aggregates or (name == "graph2" and x2 is None)):
+            raise InputError(
+                f"{name} is given, and nothing reads it.", received=f"{name}=..., {network!r}",
+                needed="x2, and a network with whydeep.Aggregate()",
+            )  # fmt: skip
     if graph is not None:
         edges = np.concatenate([np.asarray(g, dtype) for g in (graph, graph2) if g is not None])
     costs = _Costs(net, points.shape, dtype)

@@ -60,7 +60,8 @@ __all__ = ["train"]
 
 
 @takes(
-    network=NETWORK, x=BATCH, y=anything, x_test=BATCH, y_test=anything, draws=count(2, MOST_STEPS), seed=SEED,
+    network=NETWORK, x=BATCH, y=anything, x_test=BATCH, y_test=anything,
+    draws=count(2, MOST_STEPS), seed=SEED,
     steps=count(1, MOST_STEPS), step=POSITIVE, loss=LOSS, optimizer=anything, batch=COUNT,
     record=either(COUNT, each(count(0), least=1), when=is_single), observables=choices(OBSERVABLES),
     costly_draws=count(2), hessian_inputs=COUNT, checkpoint=file_path, dtype=DTYPE, threads=COUNT,

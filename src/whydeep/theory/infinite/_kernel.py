@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +26,7 @@ from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.network import (
     NETWORK,
+    Aggregate,
     ChannelsLast,
     DotProductAttention,
     Dropout,
@@ -143,8 +146,14 @@ def kernel(
     if is_traced(x1) or is_traced(x2) or _has_traced(network):
         if layers != "output":
             raise InputError("Layers can't be asked for under jax.grad.", received=f"{layers=}")
+        _refuse_unused(network, x2, mask1=mask1, mask2=mask2, graph1=graph1, graph2=graph2)
+        untraced = {"mask1": mask1, "graph1": graph1, "tile": tile}
+        given = [name for name, value in untraced.items() if value is not None]
+        if given:
+            raise InputError(f"{given[0]} can't be used under jax.grad and its like.")
         found = propagate_traced(network, x1, x2, ntk=ntk, draws=draws, seed=seed)
         return Kernel(*found, assumptions=_assumptions(network))
+    _refuse_unused(network, x2, mask1=mask1, mask2=mask2, graph1=graph1, graph2=graph2)
     left = _checked(network, x1, "x1")
     right = None if x2 is None else _checked(network, x2, "x2")
     if right is not None and right.shape[1:] != left.shape[1:]:
@@ -165,6 +174,14 @@ def kernel(
         fast = fast_kernels(network, left, right, ntk=ntk, dtype=dtype, tile=tile)
         if fast is not None:
             return Kernel(*fast, assumptions=_assumptions(network))
+    if network.fully_connected and left.ndim > 2:
+        warnings.warn(
+            f"Dense layers act at every position alike: inputs of shape {left.shape[1:]} are read "
+            f"as {math.prod(left.shape[1:-1]):,} positions of {left.shape[-1]} channels, and the "
+            "kernel has all pairs of positions. If each input is one vector, put "
+            "whydeep.Flatten() first: whydeep.chain(whydeep.Flatten(), network).",
+            UserWarning, stacklevel=3,
+        )  # fmt: skip
     found = propagate(
         network, left, right, masks, graphs, ntk=ntk, dtype=dtype, every=layers == "all", tile=tile,
         draws=draws, seed=seed,
@@ -174,6 +191,28 @@ def kernel(
         found.nngp, found.ntk, found.error, found.nngp_stderr, found.ntk_stderr,
         _assumptions(network, drawn=found.nngp_stderr is not None), inner,
     )  # fmt: skip
+
+
+def _refuse_unused(network: Network, x2: Any, **given: Any) -> None:
+    """What would be ignored, were it taken: graphs and masks that nothing reads."""
+    named = [name for name, value in given.items() if value is not None]
+    for name in named:
+        if name.startswith("graph") and not _aggregates(network):
+            raise InputError(
+                f"{name} is given, and no layer of this network reads it.",
+                received=f"{name}=..., {network!r}",
+                needed="a network with whydeep.Aggregate()",
+                suggestion="whydeep.aggregate(matrix) is a layer for a graph that all inputs share",
+            )
+        if name.endswith("2") and x2 is None:
+            raise InputError(
+                f"{name} is given without x2.", received=f"{name}=...",
+                needed=f"x2, whose inputs it belongs to; {name[:-1]}1 is of x1",
+            )  # fmt: skip
+
+
+def _aggregates(network: Network) -> bool:
+    return any(isinstance(layer, Aggregate) for layer in network.layers)
 
 
 def _has_traced(network: Network) -> bool:
