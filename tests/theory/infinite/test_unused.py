@@ -54,3 +54,21 @@ def test_dense_layers_on_images_say_that_positions_stay() -> None:
 def test_dense_layers_among_others_are_meant_to_act_by_position() -> None:
     net = wd.chain(wd.Conv(4, (3, 3)), wd.Dense(4), wd.Activation("relu"), wd.Dense(1))
     assert wd.kernel(net, IMAGES).nngp.shape == (2, 2, 2, 3, 2, 3)
+
+
+def test_a_kernel_says_which_way_it_was_found() -> None:
+    relu, turns = wd.mlp(2, 8, "relu"), wd.chain(
+        wd.Dense(8), wd.Activation("relu"), wd.Dense(8), wd.Activation("tanh"), wd.Dense(1)
+    )  # fmt: skip
+    found = wd.kernel(relu, X)
+    assert found.way.startswith("compiled: a fully connected network")
+    assert "compiled" in repr(found)
+    assert "different activations" in wd.kernel(turns, X).way
+    assert "every layer" in wd.kernel(relu, X, layers="all").way
+    cnn = wd.cnn(1, 8, "relu")
+    assert "chain of convolutions" in wd.kernel(cnn, np.ones((2, 4, 4, 1))).way
+    masked = wd.kernel(
+        wd.chain(wd.Dense(4), wd.GlobalAvgPool()), IMAGES, mask1=np.ones((2, 2, 3), bool)
+    )
+    assert "masks" in masked.way
+    assert "layer by layer" in repr(masked)

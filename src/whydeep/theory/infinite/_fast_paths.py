@@ -35,20 +35,35 @@ def fast_kernels(
     ntk: bool,
     dtype: str,
     tile: int | None,
-) -> Found:
-    """(nngp, ntk, error), or None where no compiled way applies."""
+) -> tuple[Found, str]:
+    """(nngp, ntk, error), or None where no compiled way applies; and the way, or why none does."""
     if network.fully_connected and x1.ndim == 2:
-        return _dense(network, x1, x2, ntk=ntk, dtype=dtype, tile=tile)
+        found = _dense(network, x1, x2, ntk=ntk, dtype=dtype, tile=tile)
+        if found is not None:
+            return found, "compiled: a fully connected network is one map of each correlation"
+        if _activations(network) > 1:
+            return None, "the layers have different activations"
+        return None, "tables of this activation do not reach the accuracy, or the scale"
     if x1.ndim == 4 and isinstance(network.layers[-1], Dense):
-        return _convolutions(network, x1, x2, ntk=ntk, dtype=dtype)
-    return None
+        found = _convolutions(network, x1, x2, ntk=ntk, dtype=dtype)
+        if found is not None:
+            return found, "compiled: a chain of convolutions, diagonal by diagonal"
+        return None, (
+            "a convolutional chain has a compiled way with odd square filters of stride 1, "
+            "piecewise linear activations, average pools and one Dense at the end"
+        )
+    return None, "compiled ways are of chains: Dense and activations, or convolutions of images"
+
+
+def _activations(network: Network) -> int:
+    return len({layer.function for layer in network.layers if isinstance(layer, Activation)})
 
 
 def _dense(
     network: Network, x1: np.ndarray, x2: np.ndarray | None, *, ntk: bool, dtype: str,
     tile: int | None,
 ) -> Found:  # fmt: skip
-    if len({layer.function for layer in network.layers if isinstance(layer, Activation)}) > 1:
+    if _activations(network) > 1:
         return None
     from whydeep.theory.infinite.dense import DenseStack, dense_kernels
 

@@ -57,6 +57,7 @@ class Kernel:
         nngp_stderr: standard errors, where a part is known from draws only; else None.
         ntk_stderr: likewise.
         assumptions: what the numbers rest on, in words.
+        way: how it was found, and why: by compiled code or layer by layer, in a sentence.
         layers: where asked for, the kernels of every layer's preactivations at equal positions,
             (N1, N2, *positions), by number 1, 2, ...
     """
@@ -67,12 +68,14 @@ class Kernel:
     nngp_stderr: np.ndarray | None = None
     ntk_stderr: np.ndarray | None = None
     assumptions: tuple[str, ...] = ()
+    way: str = ""
     layers: Mapping[int, Kernel] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, np.shape(self.nngp)))
         drawn = "" if self.nngp_stderr is None else ", partly from draws"
-        return f"<kernel {shape}, relative error {self.error:.0e}{drawn}>"
+        way = f", {self.way.split(':')[0]}" if self.way else ""
+        return f"<kernel {shape}, relative error {self.error:.0e}{drawn}{way}>"
 
 
 @takes(
@@ -152,7 +155,8 @@ def kernel(
         if given:
             raise InputError(f"{given[0]} can't be used under jax.grad and its like.")
         found = propagate_traced(network, x1, x2, ntk=ntk, draws=draws, seed=seed)
-        return Kernel(*found, assumptions=_assumptions(network))
+        said = "layer by layer: JAX differentiates or compiles it"
+        return Kernel(*found, assumptions=_assumptions(network), way=said)
     _refuse_unused(network, x2, mask1=mask1, mask2=mask2, graph1=graph1, graph2=graph2)
     left = _checked(network, x1, "x1")
     right = None if x2 is None else _checked(network, x2, "x2")
@@ -170,10 +174,13 @@ def kernel(
         _graph(left, graph1, "graph1"),
         _graph(left, graph1, "graph1") if right is None else _graph(right, graph2, "graph2"),
     )
-    if layers == "output" and all(mask is None for mask in masks):
-        fast = fast_kernels(network, left, right, ntk=ntk, dtype=dtype, tile=tile)
-        if fast is not None:
-            return Kernel(*fast, assumptions=_assumptions(network))
+    reason = "the kernels of every layer are asked for"
+    if layers == "output":
+        reason = "inputs of different lengths, by masks, have no compiled way"
+        if all(mask is None for mask in masks):
+            fast, reason = fast_kernels(network, left, right, ntk=ntk, dtype=dtype, tile=tile)
+            if fast is not None:
+                return Kernel(*fast, assumptions=_assumptions(network), way=reason)
     if network.fully_connected and left.ndim > 2:
         warnings.warn(
             f"Dense layers act at every position alike: inputs of shape {left.shape[1:]} are read "
@@ -189,7 +196,8 @@ def kernel(
     inner = {n: Kernel(k, t, found.error) for n, (k, t) in found.layers.items()}
     return Kernel(
         found.nngp, found.ntk, found.error, found.nngp_stderr, found.ntk_stderr,
-        _assumptions(network, drawn=found.nngp_stderr is not None), inner,
+        _assumptions(network, drawn=found.nngp_stderr is not None),
+        f"layer by layer: {reason}", inner,
     )  # fmt: skip
 
 
