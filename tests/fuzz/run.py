@@ -7,15 +7,17 @@ import argparse
 import collections
 import json
 import os
-import selectors
+import queue
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 LIMIT = 30.0  # seconds a call
 RIGHT = ("ok", "refused")
 _BLOCK = 400
+_IMPORTS = 200.0  # seconds until a worker begins, or has made what a call starts from
 
 
 def run_block(seed, first, last, limit=LIMIT):
@@ -40,20 +42,22 @@ def run_block(seed, first, last, limit=LIMIT):
 
 def _follow(process, results, limit):
     """Read a worker's lines until it ends or a call takes too long."""
-    selector, count, under_way = selectors.DefaultSelector(), 0, None
-    selector.register(process.stdout, selectors.EVENT_READ)
-    begin, patience = time.monotonic(), 120.0  # of the imports
+    count, under_way, lines, patience = 0, None, queue.SimpleQueue(), _IMPORTS
+    threading.Thread(target=lambda: [*map(lines.put, process.stdout), lines.put("")]).start()
     while True:
-        left = begin + patience - time.monotonic()
-        if left <= 0 or not selector.select(left):
+        try:
+            line = lines.get(timeout=patience)
+        except queue.Empty:
             return count, under_way, "hang"
-        line = process.stdout.readline()
         if not line:
             code = process.wait()
             return count, under_way, f"crash {code}"
         said = json.loads(line)
-        begin, patience = time.monotonic(), limit
-        if "begin" in said:
+        patience = limit
+        if "make" in said:
+            under_way = {"number": said["make"], "name": said["name"], "changed": "nothing yet"}
+            patience = _IMPORTS
+        elif "begin" in said:
             under_way = {"number": said["begin"], "name": said["name"], "changed": said["changed"]}
         else:
             results.append(under_way | {"outcome": said["outcome"], "words": said["words"]})

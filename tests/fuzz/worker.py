@@ -16,14 +16,21 @@ import numpy as np
 NEVER = ("KeyboardInterrupt", "SystemExit")
 
 
+def name_of(number):
+    """Which public callable a call is of: each in turn."""
+    from tests.fuzz.calls import CALLS
+
+    names = sorted(CALLS)
+    return names[number % len(names)]
+
+
 def make(seed, number):
     """The name, the function and the arguments of one call, some of them replaced."""
     from tests.fuzz.calls import CALLS
     from tests.fuzz.hostile import HOSTILE
 
     rng = np.random.default_rng([seed, number])
-    names = sorted(CALLS)
-    name = names[number % len(names)]
+    name = name_of(number)
     function, args, kwargs = CALLS[name]()
     places = [*range(len(args)), *kwargs]
     args, kwargs, changed = list(args), dict(kwargs), []
@@ -113,6 +120,8 @@ def main():
     seed, first, last = map(int, sys.argv[1:4])
     real, sys.stdout = sys.stdout, sys.stderr  # a hostile `print` must not write between the lines
     for number in range(first, last):
+        real.write(json.dumps({"make": number, "name": name_of(number)}) + "\n")
+        real.flush()
         name, function, args, kwargs, changed = make(seed, number)
         real.write(json.dumps({"begin": number, "name": name, "changed": changed}) + "\n")
         real.flush()

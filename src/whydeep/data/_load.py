@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from whydeep.arguments import COUNT, FLAG, SEED, anything, takes
 from whydeep.data._check import check_inputs
 from whydeep.data._files import EXTENSIONS, read_file
 from whydeep.data._named import NAMES, read_named
@@ -18,6 +19,7 @@ from whydeep.errors import InputError
 __all__ = ["load"]
 
 
+@takes(source=anything, n=COUNT, scale=FLAG, seed=SEED)
 def load(
     source: str | os.PathLike[str],
     n: SupportsIndex | None = None,
@@ -131,7 +133,7 @@ def _check_labels(labels: np.ndarray, rows: int, label: str) -> np.ndarray:
 
 def _choose(y: np.ndarray | None, rows: int, n: Any, seed: Any, label: str) -> np.ndarray:
     """Positions of the chosen rows, in the order in which they are returned."""
-    count = rows if n is None else _whole("n", n, 1)
+    count = rows if n is None else operator.index(n)
     if count > rows:
         raise InputError(
             f"{label} has fewer rows than that.",
@@ -140,7 +142,7 @@ def _choose(y: np.ndarray | None, rows: int, n: Any, seed: Any, label: str) -> n
             suggestion="n=None for all of them",
         )
     if seed is not None:
-        return np.random.default_rng(_whole("seed", seed, 0)).permutation(rows)[:count]
+        return np.random.default_rng(operator.index(seed)).permutation(rows)[:count]
     if n is None or y is None or y.ndim != 1 or y.dtype.kind == "f":
         return np.arange(count)
     classes = np.unique(y, return_inverse=True)[1]
@@ -166,17 +168,3 @@ def _scaled(x: np.ndarray, positions: np.ndarray, label: str) -> np.ndarray:
         )
     x = x / largest
     return x / np.sqrt((x**2).mean(axis=1, keepdims=True))
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    try:
-        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least:
-        raise InputError(
-            f"{name} is not a possible number.",
-            received=f"{name}={value!r}",
-            needed=f"a whole number >= {least}",
-        )
-    return number

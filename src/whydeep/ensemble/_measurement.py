@@ -127,7 +127,11 @@ class Measurement(ByName):
         return np.atleast_2d(np.cov(batches, rowvar=False)) / len(batches)
 
     def _batches(self, name: str) -> np.ndarray:
-        again = f"measure(..., observables=[{name!r}])" if name in OBSERVABLES else ""
+        again = (
+            f"measure(..., observables=[{name!r}])"
+            if isinstance(name, str) and name in OBSERVABLES
+            else ""
+        )
         return self._found(name, "This measurement does not hold that observable.", again)
 
     def _expand(self, name: str, components: np.ndarray) -> xr.DataArray:

@@ -52,6 +52,7 @@ class Spline:
     @takes(self=anything, output=count(0))
     def template(self, output: int) -> np.ndarray:
         """Row `output` of A in the shape of an input: what this output is the product with."""
+        output = count(0, len(self.A) - 1)("output", output)
         return self.A[output].reshape(self.x.shape)
 
 

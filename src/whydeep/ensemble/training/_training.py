@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from whydeep.arguments import choice
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import ByName
@@ -198,10 +199,11 @@ class Training(ByName):
         """
         both = [name, name if other is None else other]
         for one in both:
-            if one not in {"outputs", "test_outputs"} or self._values(one).ndim != 4:
+            choice("outputs", "test_outputs")("name", one)
+            if self._values(one).ndim != 4:
                 raise InputError(
                     "The covariance is that of outputs without positions.",
-                    received=repr(one),
+                    received=one,
                     needed='"outputs" or "test_outputs"',
                 )
         left, right = (self._values(one) for one in both)
@@ -219,7 +221,8 @@ class Training(ByName):
         return mean, error
 
     def _values(self, name: str, dtype: np.dtype | None = None) -> np.ndarray:
-        again = f"train(..., observables=[{name!r}])" if name in OBSERVABLES else ""
+        known = isinstance(name, str) and name in OBSERVABLES
+        again = f"train(..., observables=[{name!r}])" if known else ""
         values = self._found(name, "This training did not record that observable.", again)
         return values.astype(np.float64 if dtype is None else dtype)
 

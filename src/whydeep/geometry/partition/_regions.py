@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep import arguments
 from whydeep.geometry.partition._areas import areas_of, middles_of
 from whydeep.geometry.partition._maps import AffineMaps, input_map, slice_maps
 from whydeep.geometry.partition._neighbours import merged, neighbour_pairs
@@ -74,6 +75,7 @@ class Regions:
         A relu has one split, true where it is active. A function that bends several times has one
         a threshold, all units of the first threshold first. Of a maximum, one a member.
         """
+        layer = arguments.count(0, len(self.plane.function.kinks) - 1)("layer", layer)
         return self.plane.function.signs(self.patterns, layer)
 
     @functools.cached_property
@@ -90,6 +92,7 @@ class Regions:
 
         Cost: the network at as many points as inputs have numbers.
         """
+        cell = arguments.count(0, self.count - 1)("cell", cell)
         return input_map(self.plane.function, self.patterns[cell], self.plane.layers)
 
     @functools.cached_property
@@ -115,6 +118,8 @@ class Regions:
 
         Every inner edge comes once for each of its two cells.
         """
+        if layer is not None:
+            layer = arguments.count(0)("layer", layer)
         following = np.arange(1, len(self.vertices) + 1)
         following[self.offsets[1:] - 1] = self.offsets[:-1]
         chosen = self.edge_layers >= 0 if layer is None else self.edge_layers == layer

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whydeep.arguments import NUMBER, array, each, takes, text
+from whydeep.arguments import NUMBER, array, as_numbers, each, takes, text
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.pieces._kinks import Kink, named_kink
 from whydeep.geometry.pieces._maps import AffineMap, Matrix
@@ -91,7 +91,7 @@ class PiecewiseLinear:
         Raises:
             InputError: another shape, or numbers that are not finite.
         """
-        array = np.asarray(x, dtype=np.float64)
+        array = as_numbers("x", x)
         if array.shape[1:] != self.shape or array.ndim == 0:
             raise InputError(
                 "The inputs do not have the shape that the function takes.",

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.arguments import called
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network._network import Network
 from whydeep.network.jax_reader._axes import fresh, refine, sizes
@@ -122,7 +123,8 @@ def read(
     """`read_jax`, with what it knows about the parameters."""
     leaves_of = jax.tree.leaves(params)
     if callable(params) and (len(leaves_of) == 1 and leaves_of[0] is params):
-        init, params = params, params(jax.random.key(0))
+        with called("params", "parameters, or a function of a key that draws them"):
+            init, params = params, params(jax.random.key(0))
     tree = _Tree(params)
     shape, dtype = _example(example)
     traced = _trace(fn, tree, shape, dtype)

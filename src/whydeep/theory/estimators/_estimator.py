@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from whydeep.arguments import choice
+from whydeep.arguments import COUNT, choice, each
 from whydeep.errors import InputError
 from whydeep.network import check_number, check_whole
 from whydeep.theory.estimators._evidence import log_density, slopes
@@ -146,7 +146,7 @@ class InfiniteWidth(BaseEstimator):
         x, y = both if training else (both, None)
         shape = x.shape[1:]
         if self.input_shape is not None and x.ndim == 2:
-            shape = tuple(self.input_shape)
+            shape = each(COUNT)("input_shape", self.input_shape)
             if math.prod(shape) != x.shape[1]:
                 raise InputError(
                     "input_shape does not fit the inputs.",

@@ -1,0 +1,33 @@
+"""Bad input to every public function: an answer, or a refusal in whydeep's words.
+
+Fuzzed calls run in processes of their own, without the run-time check of annotations that these
+tests have: what a user meets is what is tried.
+"""
+
+import json
+
+import pytest
+
+from tests.fuzz import calls, run
+
+
+def shown(results):
+    return "\n".join(json.dumps(r) for r in results)
+
+
+def test_every_public_callable_is_fuzzed():
+    assert calls.uncovered() == []
+
+
+def test_some_fuzzed_calls_are_answered_or_refused_in_words():
+    results = run.run(150, workers=1, first=1_000_000)
+    assert len(results) == 150
+    assert not run.faults(results), shown(run.faults(results))
+
+
+@pytest.mark.slow
+def test_many_fuzzed_calls_are_answered_or_refused_in_words():
+    results = run.run(20_000, workers=2)
+    assert len(results) == 20_000
+    assert not run.faults(results), shown(run.faults(results))
+    assert len({r["name"] for r in results}) == len(calls.CALLS)
