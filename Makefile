@@ -111,12 +111,13 @@ BOUNDS := NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/bounds
 
 bounds: $(TEST_STAMP)
 	@echo "==> compiled code with every index checked"
-	@$(TEST_ENV) $(BOUNDS) JAX_ENABLE_X64=0 $(PYTEST) -n $(PROCESSES) -m bounds
+	@$(TEST_ENV) $(BOUNDS) JAX_ENABLE_X64=0 $(PYTEST) -n $(PROCESSES) -m 'bounds and not slow'
 
 # Likewise, all tests that run compiled code.
 bounds-all: $(TEST_STAMP)
 	@echo "==> all tests of compiled code with every index checked"
 	@$(TEST_ENV) $(BOUNDS) JAX_ENABLE_X64=0 $(PYTEST) -n $(PROCESSES) \
+	  --ignore=tests/theory/infinite/conv/test_disjoint.py \
 	  tests/geometry tests/gaussian tests/theory/infinite tests/theory/finite
 
 tests: $(TEST_STAMP)

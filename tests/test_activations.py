@@ -1,4 +1,6 @@
 import itertools
+import re
+from pathlib import Path
 
 import jax.numpy as jnp
 import mpmath as mp
@@ -7,7 +9,9 @@ import pytest
 
 from tests.gaussian import oracle
 from whydeep import activations
+from whydeep.activations import NAMES
 from whydeep.errors import InputError
+from whydeep.network._layers import PARAMETERIZATIONS
 
 ALL = [*oracle.SPELLED, "monomial(3)", "leaky_relu(0.2)", "elu(0.5)"]
 POINTS = [-20.0, -3.1, -0.7, -1e-3, 1e-9, 0.4, 2.3, 11.0]
@@ -57,6 +61,18 @@ def test_the_function_that_networks_apply_is_the_same(name):
     z = np.concatenate([np.linspace(-3, 3, 31), s.kinks])
     applied = np.asarray(s(jnp.asarray(z, dtype=jnp.float32)))
     np.testing.assert_allclose(applied, s.derivatives(z, 0)[0], rtol=2e-5, atol=2e-6)
+
+
+def test_the_page_of_activations_names_all_of_them():
+    page = Path(__file__).parents[1] / "docs" / "activations.md"
+    named = re.findall(r"^\| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert tuple(named) == NAMES
+
+
+def test_the_page_of_parameterizations_names_all_of_them():
+    page = Path(__file__).parents[1] / "docs" / "parameterizations.md"
+    named = re.findall(r'^\| `"(\w+)"` \|', page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert tuple(named) == PARAMETERIZATIONS
 
 
 def test_jumps():

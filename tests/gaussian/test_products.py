@@ -9,6 +9,8 @@ from whydeep import activations
 from whydeep.errors import InputError
 from whydeep.gaussian import Covariance, _orthant, _products, product_moments, second_moments
 
+pytestmark = pytest.mark.bounds
+
 ALL = [*SPELLED, "monomial(3)"]
 SMOOTH = [n for n in ALL if activations.get(n).smooth]
 KINKED = [n for n in ALL if not activations.get(n).smooth]

@@ -61,7 +61,7 @@ def mlp(
         weight_lr: lambda_W, likewise a number or one a layer; by default what the
             parameterization implies (see `Dense`).
         bias_lr: lambda_b, likewise.
-        parameterization: "ntk" or "standard".
+        parameterization: "ntk", "standard" or "mup": see docs/parameterizations.md.
 
     Raises:
         InputError: a number out of range, a sequence of the wrong length, an unknown name.

@@ -7,7 +7,18 @@ import math
 import numpy as np
 
 from whydeep.ensemble import Measurement
-from whydeep.report._figure import MEASURED, THEORY, Figure, Group, Key, Plot, axis, line, points
+from whydeep.report._figure import (
+    MEASURED,
+    THEORY,
+    Figure,
+    Group,
+    Key,
+    Plot,
+    axis,
+    line,
+    log_axis,
+    points,
+)
 from whydeep.theory.finite import Prediction, preactivation_density
 
 __all__ = ["density_group"]
@@ -94,12 +105,10 @@ def _density(
         # A logarithmic axis has no place for what is not positive.
         error = np.where(_SIGMAS * error < seen, error, 0.0)
         curves = [(n, np.where(y > 0, y, np.nan), d, c) for n, y, d, c in curves]
-    shape = (
-        {"type": "log", "exponentformat": "power", "tickfont": {"size": 10}}
-        if kind == "log"
-        else {"rangemode": "tozero"}
-    )
-    return _figure(x, seen, error, curves, axis("density", **shape))
+    if kind == "log":
+        drawn = np.concatenate([seen, *(y for _, y, _, _ in curves)])
+        return _figure(x, seen, error, curves, log_axis("density", drawn))
+    return _figure(x, seen, error, curves, axis("density", rangemode="tozero"))
 
 
 def _difference(x: np.ndarray, seen: np.ndarray, error: np.ndarray, curves: Curves) -> Figure:

@@ -6,12 +6,15 @@ import os
 from html import escape
 from pathlib import Path
 
+import numpy as np
+
 from whydeep.comparison import number_with_error
 from whydeep.experiments import Panel, Result
 from whydeep.publish import publish
 from whydeep.report._figure import (
     MEASURED,
     SERIES,
+    SYMBOLS,
     THEORY,
     Figure,
     Group,
@@ -19,6 +22,7 @@ from whydeep.report._figure import (
     Plot,
     axis,
     line,
+    log_axis,
     points,
 )
 from whydeep.report._verdict_page import VerdictPage
@@ -79,24 +83,30 @@ def write_experiment(path: str | os.PathLike[str], result: Result, *, command: s
 
 def _plot(panel: Panel) -> Plot:
     data: list[Figure] = []
+    several = any(curve.series for curve in panel.curves if curve.role == "measured")
     for curve in panel.curves:
         color = SERIES[(curve.series - 1) % len(SERIES)] if curve.series else ""
         if curve.role == "theory":
             data.append(line(curve.x, curve.y, curve.name, color or THEORY, dash=curve.dash))
         else:
             error = [0.0] * len(curve.x) if curve.error is None else curve.error
-            data.append(points(curve.x, curve.y, error, curve.name, color or MEASURED, size=6.0))
+            if curve.series:
+                symbol, size = SYMBOLS[(curve.series - 1) % len(SYMBOLS)], 7.0
+            elif several:  # what is made of several series is none of them
+                color, symbol, size = "var(--ink)", "diamond-open", 11.0
+            else:
+                symbol, size = "circle", 6.0
+            data.append(points(curve.x, curve.y, error, curve.name, color or MEASURED,
+                               symbol=symbol, size=size))  # fmt: skip
+    x, y = (np.concatenate([np.asarray(getattr(c, n), np.float64) for c in panel.curves])
+            for n in ("x", "y"))  # fmt: skip
     layout = {
-        "xaxis": axis(panel.x_label, **_logarithmic(wanted=panel.log_x)),
-        "yaxis": axis(panel.y_label, **_logarithmic(wanted=panel.log_y)),
+        "xaxis": log_axis(panel.x_label, x) if panel.log_x else axis(panel.x_label),
+        "yaxis": log_axis(panel.y_label, y) if panel.log_y else axis(panel.y_label),
         "hovermode": "closest",
     }
     figure = {"data": data, "layout": layout}
     return Plot(panel.title, panel.summary, (figure,))
-
-
-def _logarithmic(*, wanted: bool) -> dict[str, str]:
-    return {"type": "log", "exponentformat": "power"} if wanted else {}
 
 
 def _table(result: Result) -> str:

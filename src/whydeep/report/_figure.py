@@ -17,6 +17,7 @@ import numpy as np
 __all__ = [
     "MEASURED",
     "SERIES",
+    "SYMBOLS",
     "THEORY",
     "Figure",
     "Group",
@@ -25,6 +26,7 @@ __all__ = [
     "axis",
     "band",
     "line",
+    "log_axis",
     "points",
     "safe",
 ]
@@ -32,6 +34,8 @@ __all__ = [
 
 THEORY = "var(--theory)"
 MEASURED = "var(--measured)"
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x")
+"""Of the points of a series: colours alone tell not everybody, and nobody in print."""
 SERIES = tuple(f"var(--series-{k})" for k in range(1, 9))
 
 Figure = dict[str, Any]
@@ -158,3 +162,29 @@ def band(x: Values, low: np.ndarray, high: np.ndarray, name: str, color: str) ->
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis with its title."""
     return {"title": {"text": title}, **more}
+
+
+_FEW_DECADES = 2.0
+_MOST_TICKS = 6
+
+
+def log_axis(title: str, values: Values, **more: Any) -> dict[str, Any]:
+    """A logarithmic axis whose labels stand apart: powers of ten, or 1, 2, 5 where they are few.
+
+    Args:
+        title: of the axis.
+        values: what is drawn along it; what is not positive has no place.
+        more: of the axis.
+    """
+    positive = np.asarray(values, dtype=np.float64)
+    positive = positive[np.isfinite(positive) & (positive > 0)]
+    shape: dict[str, Any] = {"type": "log", "exponentformat": "power"}
+    if positive.size:
+        low, high = math.log10(positive.min()), math.log10(positive.max())
+        if high - low >= _FEW_DECADES:
+            shape["dtick"] = math.ceil((high - low) / _MOST_TICKS)
+        else:
+            decades = range(math.floor(low) - 1, math.ceil(high) + 1)
+            ticks = [d * 10.0**k for k in decades for d in (1, 2, 5)]
+            shape |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    return axis(title, **shape, **more)

@@ -8,7 +8,7 @@ import numpy as np
 
 from whydeep.ensemble import Measurement
 from whydeep.observables import OBSERVABLES, pair_indices, reduce
-from whydeep.report._figure import SERIES, Figure, Group, Key, Plot, axis, line, points
+from whydeep.report._figure import SERIES, Figure, Group, Key, Plot, axis, line, log_axis, points
 from whydeep.theory.finite import Prediction
 
 __all__ = ["kernel_group"]
@@ -52,10 +52,16 @@ def kernel_group(predicted: Prediction, measured: tuple[Measurement, ...]) -> Gr
             )
         )
     keys = [Key("line", "ink", "theory, infinite width")]
-    if "kernel_correction" in predicted:
+    corrected = [name for name in names if _correction(name) in predicted]
+    if corrected:
         keys.append(Key("dash", "ink", "theory, first order in 1/n"))
     keys.append(Key("point", "ink", "measured, one standard error"))
-    notes = []
+    notes = [
+        f"No first order of the {OBSERVABLES[name].title} is drawn, as it was not predicted here: "
+        f'observables=("{_correction(name)}", ...) does.'
+        for name in names
+        if name not in corrected
+    ]
     total = size * (size - 1) // 2
     if total > _MOST_PAIRS:
         notes.append(
@@ -121,11 +127,8 @@ def _values(
         data.append(points(labels, mean, error, curve.name, color))
     positive = min(seen) > 0 and max(seen) > _LOGARITHMIC_SPAN * min(seen)
     symbol = OBSERVABLES[name].symbol
-    kind = {"type": "log"} if positive else {"rangemode": "tozero"}
-    return {
-        "data": data,
-        "layout": {"xaxis": _layer_axis(len(theory)), "yaxis": axis(symbol, **kind)},
-    }
+    y_axis = log_axis(symbol, seen) if positive else axis(symbol, rangemode="tozero")
+    return {"data": data, "layout": {"xaxis": _layer_axis(len(theory)), "yaxis": y_axis}}
 
 
 def _departures(
@@ -138,9 +141,9 @@ def _departures(
     labels = np.asarray(measured.layers[name])
     every = np.arange(1, len(theory) + 1)
     corrections = None
-    if name == "kernel" and "kernel_correction" in predicted:
+    if _correction(name) in predicted:
         widths = np.array([1, *predicted.network.widths])[:, None]
-        corrections = reduce(name, predicted["kernel_correction"].values) / widths
+        corrections = reduce(name, predicted[_correction(name)].values) / widths
     data = [line(every, 0.0 * every, "infinite width", "var(--muted)", legend=False)]
     # Side by side, so that the error bars of one curve do not hide another's.
     shifts = _SHIFT * (np.arange(len(curves)) - (len(curves) - 1) / 2)
@@ -165,6 +168,11 @@ def _departures(
         "yaxis": axis("% of the diagonal", ticksuffix=" %", zeroline=False),
     }
     return {"data": data, "layout": layout}
+
+
+def _correction(name: str) -> str:
+    """The name of what a kernel is at first order in 1/n."""
+    return f"{name}_correction"
 
 
 def _mean(batches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import file_path, instance, takes, text
+from whydeep.arguments import anything, file_path, instance, takes, text
+from whydeep.data import check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry import DecisionRegions, Regions
 from whydeep.publish import publish
@@ -24,25 +25,33 @@ _REGIONS = instance(
 )
 
 
-@takes(path=file_path, found=_REGIONS, title=text)
+@takes(path=file_path, found=_REGIONS, title=text, inputs=anything)
 def write_partition(
-    path: str | os.PathLike[str], found: Regions, *, title: str = "Affine pieces of a network"
+    path: str | os.PathLike[str],
+    found: Regions,
+    *,
+    title: str = "Affine pieces of a network",
+    inputs: Any = None,
 ) -> Path:
     """Write the regions of a plane to one HTML file that opens offline and can be zoomed.
 
-    Colours by region, by the layer that makes an edge, and for decision regions by class. A region
-    that is pointed at is told about.
+    The plane's own coordinates s and t are its axes, in units of u and v. Colours by region, by the
+    layer that makes an edge, and for decision regions by class. A region that is pointed at is told
+    about.
 
     Args:
         path: where; its folder must exist. An older file is replaced, in one step.
         found: from `whydeep.geometry.regions` or `whydeep.geometry.decision_regions`.
         title: of the page.
+        inputs: to be marked, (N, *shape) or (N, n_0): each where its foot on the plane is, with its
+            distance from the plane where that is not zero.
 
     Returns:
         The path.
 
     Raises:
-        InputError: the file can't be written, or more regions than a browser can draw.
+        InputError: the file can't be written, more regions than a browser can draw, or inputs that
+            are none of the network's.
 
     Accuracy: corners are rounded to single precision for the picture.
     Cost: 12 bytes a corner in the file; 100,000 regions are drawn in some tenths of a second, and
@@ -82,6 +91,7 @@ def write_partition(
         "classes": None if classes is None else _text(classes, np.uint8),
         "window": list(found.plane.window),
         "names": names,
+        "marks": _marks(found.plane, inputs),
     }
     lead = f"{found.count:,} regions, on each of which the network is affine."
     if classes is not None:
@@ -103,6 +113,27 @@ def write_partition(
         },
     )
     return publish(path, shell(title, asset("partition.css"), content))
+
+
+def _marks(plane: Any, inputs: Any) -> list[list[float]]:
+    """Places (s, t) of inputs on the plane, and how far from it they are."""
+    if inputs is None:
+        return []
+    rows = check_inputs(inputs)
+    size = plane.origin.size
+    if rows.size != len(rows) * size:
+        raise InputError(
+            "These inputs can't be marked.",
+            received=f"inputs of shape {rows.shape}",
+            needed=f"(N, {size}), as the plane's origin has {size} numbers",
+        )
+    apart = rows.reshape(len(rows), size) - plane.origin.reshape(-1)
+    axes = np.stack([plane.u.reshape(-1), plane.v.reshape(-1)], axis=1)
+    places = np.linalg.lstsq(axes, apart.T)[0].T
+    away = np.linalg.norm(apart - places @ axes.T, axis=1)
+    away[away <= 1e-9 * np.linalg.norm(apart, axis=1)] = 0.0
+    return [[float(f"{v:.7g}") for v in (*place, far)]
+            for place, far in zip(places, away, strict=True)]  # fmt: skip
 
 
 def _text(numbers: np.ndarray, kind: Any) -> str:

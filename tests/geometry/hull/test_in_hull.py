@@ -12,6 +12,8 @@ from whydeep.geometry.hull import _in_hull, check_hull, in_hull
 from whydeep.geometry.hull._least_squares import by_least_squares
 from whydeep.geometry.hull._minimum_norm import NearestPoints
 
+pytestmark = pytest.mark.bounds
+
 
 def gauge(x, data):
     """The largest s such that s x is in the hull of the data: a linear program of its own."""

@@ -9,6 +9,8 @@ from tests.geometry.pieces.support import AXES, check_against_grid, check_maps, 
 from whydeep.errors import InputError
 from whydeep.geometry import from_layers, plane, regions
 
+pytestmark = pytest.mark.bounds
+
 
 @pytest.mark.parametrize("n", [5, 20, 50])
 def test_lines_in_general_position_cut_the_plane_as_zaslavsky_counts(n):

@@ -73,12 +73,69 @@ function render() {
   show();
 }
 function show() {
+  if (!kept.width || !kept.height) return;  // not laid out yet
   const ratio = view.scale / drawn.scale;
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.setTransform(ratio, 0, 0, ratio, canvas.width / 2 * (1 - ratio) + view.scale * (drawn.x - view.x),
     canvas.height / 2 * (1 - ratio) - view.scale * (drawn.y - view.y));
   pen.drawImage(kept, 0, 0);
+  pen.setTransform(1, 0, 0, 1, 0, 0);
+  axes();
+  marks();
+}
+const css = (name) => getComputedStyle(document.body)[name];
+function steps(low, high, room) {
+  // the smallest of 1, 2, 5 times a power of ten that leaves room for its labels
+  const wanted = (high - low) * room, power = 10 ** Math.floor(Math.log10(wanted));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= wanted), found = [];
+  for (let k = Math.ceil(low / step); k * step <= high; k++) found.push(k * step);
+  return [found, Math.max(0, -Math.floor(Math.log10(step) + 1e-9))];
+}
+function axes() {
+  const pixel = devicePixelRatio || 1, w = canvas.width, h = canvas.height, size = 12 * pixel;
+  const span = { s: w / 2 / view.scale, t: h / 2 / view.scale };
+  const said = (value, digits) => digits > 6 || Math.abs(value) >= 1e6 ? value.toExponential(2) : value.toFixed(digits);
+  pen.font = `${size}px system-ui, sans-serif`;
+  pen.strokeStyle = pen.fillStyle = css("color");
+  const halo = css("backgroundColor");
+  const label = (text, x, y, align, baseline) => {
+    pen.textAlign = align; pen.textBaseline = baseline;
+    pen.lineWidth = 3 * pixel; pen.strokeStyle = halo; pen.strokeText(text, x, y);
+    pen.strokeStyle = pen.fillStyle; pen.fillText(text, x, y);
+  };
+  pen.lineWidth = pixel;
+  const [across, wide] = steps(view.x - span.s, view.x + span.s, 80 * pixel / w);
+  const [up, high] = steps(view.y - span.t, view.y + span.t, 50 * pixel / h);
+  for (const s of across) {
+    const x = w / 2 + (s - view.x) * view.scale;
+    if (x < 50 * pixel || x > w - 30 * pixel) continue;
+    pen.fillRect(x - pixel / 2, h - 6 * pixel, pixel, 6 * pixel);
+    label(said(s, wide), x, h - 8 * pixel, "center", "bottom");
+  }
+  for (const t of up) {
+    const y = h / 2 - (t - view.y) * view.scale;
+    if (y < 20 * pixel || y > h - 26 * pixel) continue;
+    pen.fillRect(0, y - pixel / 2, 6 * pixel, pixel);
+    label(said(t, high), 9 * pixel, y, "left", "middle");
+  }
+  label("s", w - 8 * pixel, h - 8 * pixel, "right", "bottom");
+  label("t", 9 * pixel, 6 * pixel, "left", "top");
+}
+function marks() {
+  const pixel = devicePixelRatio || 1, halo = css("backgroundColor"), ink = css("color");
+  data.marks.forEach(([s, t, away], number) => {
+    const x = canvas.width / 2 + (s - view.x) * view.scale, y = canvas.height / 2 - (t - view.y) * view.scale;
+    pen.beginPath();
+    pen.arc(x, y, 5 * pixel, 0, 2 * Math.PI);
+    pen.lineWidth = 4 * pixel; pen.strokeStyle = halo; pen.stroke();
+    pen.lineWidth = 2 * pixel; pen.strokeStyle = ink; pen.stroke();
+    if (!away) { pen.fillStyle = ink; pen.fill(); }
+    const text = `input ${number}`;
+    pen.font = `${12 * pixel}px system-ui, sans-serif`; pen.textAlign = "left"; pen.textBaseline = "middle";
+    pen.lineWidth = 3 * pixel; pen.strokeStyle = halo; pen.strokeText(text, x + 9 * pixel, y);
+    pen.fillStyle = ink; pen.fillText(text, x + 9 * pixel, y);
+  });
 }
 function moved() {
   show();
@@ -126,7 +183,7 @@ canvas.addEventListener("pointermove", (event) => {
     if (!inside(cell, x, y)) continue;
     const made = new Set(layers.slice(offsets[cell], offsets[cell + 1]));
     const by = [...made].filter((l) => l >= 0).sort().map((l) => data.names[l]);
-    document.getElementById("told").textContent = `Region ${cell}: ${offsets[cell + 1] - offsets[cell]} edges` +
+    document.getElementById("told").textContent = near(x, y) + `Region ${cell}: ${offsets[cell + 1] - offsets[cell]} edges` +
       (by.length ? `, made by ${by.join(", ")}` : "") + (classes ? `, class ${classes[cell]}` : "") +
       ` (s = ${x.toPrecision(4)}, t = ${y.toPrecision(4)})`;
     return;
@@ -139,6 +196,13 @@ canvas.addEventListener("keydown", (event) => {
   if (event.key === "+" || event.key === "=") zoom(1.4, view.x, view.y);
   if (event.key === "-") zoom(1 / 1.4, view.x, view.y);
 });
+function near(x, y) {
+  const reach = 8 * (devicePixelRatio || 1) / view.scale;
+  const found = data.marks.findIndex(([s, t]) => Math.hypot(s - x, t - y) < reach);
+  if (found < 0) return "";
+  const away = data.marks[found][2];
+  return `Input ${found}` + (away ? `, ${away.toPrecision(3)} away from the plane` : "") + ". ";
+}
 function key() {
   const colour = choice(), list = document.getElementById("legend");
   list.replaceChildren();

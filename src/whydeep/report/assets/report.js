@@ -49,6 +49,18 @@
     toImageButtonOptions: { format: "svg" },
   };
 
+  // On a narrow screen a row is a list of what the columns are called and what they hold.
+  const titles = [...document.querySelectorAll("thead th")].map((th) => th.textContent);
+  for (const row of document.querySelectorAll("tbody tr:not(.head)")) {
+    [...row.cells].forEach((cell, k) => {
+      const held = document.createElement("span");
+      held.className = "cell";
+      held.append(...cell.childNodes);
+      cell.append(held);
+      cell.dataset.label = titles[k] || "";
+    });
+  }
+
   const drawings = [];
   for (const [name, group] of Object.entries(groups)) {
     const section = document.getElementById(name);

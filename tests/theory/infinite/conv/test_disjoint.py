@@ -1,6 +1,9 @@
 """What compiled loops are told about their arrays: same numbers, and vectors."""
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,3 +82,31 @@ def test_version_changes_with_the_files(monkeypatch, tmp_path):
     first = source_version("a.py")
     (tmp_path / "a.py").write_text("x = 2")
     assert len({1, first, source_version("a.py")}) == 3
+
+
+@pytest.mark.parametrize(
+    "call", ["read(numbers, 3)", "read(numbers, -1)", "write(numbers, 3, 1.0)"]
+)
+def test_with_numbas_checks_an_index_outside_is_seen(call, tmp_path):
+    """They skip these reads and writes, as they are no indexing to numba."""
+    code = f"""
+import numpy as np
+from whydeep.compiled import njit
+from whydeep.theory.infinite.conv._disjoint import accessors
+read, write = accessors("test")
+@njit
+def run(numbers):
+    {call}
+    return 0
+try:
+    run(np.zeros(3))
+except IndexError:
+    print("seen")
+"""
+    path = tmp_path / "program.py"
+    path.write_text(code)
+    ran = subprocess.run(
+        [sys.executable, str(path)], env={**os.environ, "NUMBA_BOUNDSCHECK": "1"},
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert ran.stdout.strip() == "seen", ran.stderr

@@ -172,6 +172,7 @@ def test_sizes_that_windows_do_not_divide(name):
     assert relative(found, reference(NETWORKS[name], x, y)) < 1e-13
 
 
+@pytest.mark.bounds
 def test_one_image():
     x = images((1, 4, 4, 2), seed=3)
     for name in ("flat", "pooled", "circular"):
@@ -213,6 +214,7 @@ def test_zero_images_and_positions_without_variance():
         assert relative(single, found) < 2e-6
 
 
+@pytest.mark.bounds
 def test_two_sets_of_images():
     x, y = images((3, 8, 8, 2)), images((4, 8, 8, 2), seed=1)
     y[2] = x[1]

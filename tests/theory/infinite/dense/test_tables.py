@@ -17,6 +17,8 @@ from whydeep.theory.infinite.dense._layers import layer_map
 from whydeep.theory.infinite.dense._recursion import _polynomials
 from whydeep.theory.infinite.dense._stack import DenseStack
 
+pytestmark = pytest.mark.bounds
+
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 RNG = np.random.default_rng(4)
 
