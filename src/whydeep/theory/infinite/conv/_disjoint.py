@@ -37,7 +37,7 @@ def accessors(name: str, *, hint: bool = True) -> tuple[Any, Any]:
         name: of the scope; two pairs of one name are one pair.
         hint: whether to tell the compiler.
     """
-    if config.BOUNDSCHECK:
+    if getattr(config, "BOUNDSCHECK", None):
         return _checked_read, _checked_write
 
     def scopes(module: Any) -> Any:
