@@ -31,7 +31,8 @@ def altered(predicted, name, factor, layer=None):
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "elu", "hard_tanh", "sin"])
 def test_theory_agrees_with_networks_of_unequal_widths(activation):
     net = mlp(3, (48, 64, 56), activation, weight_var=1.4, bias_var=0.1)
-    comparison = compare(predict(net, X), measure(net, X, draws=6_000, seed=11))
+    measured = measure(net, X, draws=6_000, seed=11)
+    comparison = compare(predict(net, X), measured, resolution=0.25)
     assert comparison.verdict != "disagrees", str(comparison)
     for name in ("kernel", "ntk", "four_point"):
         assert {r.verdict for r in comparison.of(name)} == {"agrees"}
@@ -43,7 +44,7 @@ def test_theory_agrees_with_networks_of_unequal_widths(activation):
 )
 def test_a_planted_error_is_caught(gelu, name, factor):
     predicted, measured = gelu
-    assert compare(predicted, measured).verdict == "agrees"
+    assert compare(predicted, measured, resolution=0.25).verdict == "agrees"
     comparison = compare(altered(predicted, name, factor), measured)
     assert comparison.verdict == "disagrees"
     assert {r.observable for r in comparison.rows if r.verdict == "disagrees"} == {name}
@@ -73,12 +74,15 @@ def test_too_few_draws_are_not_resolved_and_say_how_many_would_do():
     net = mlp(2, 32, "gelu", weight_var=1.4, bias_var=0.1)
     predicted = predict(net, X, observables=["kernel", "kernel_correction"])
     names = ("kernel", "kernel_correction")
-    few = compare(predicted, measure(net, X, draws=3_000, seed=1, observables=names))
+    few = compare(
+        predicted, measure(net, X, draws=3_000, seed=1, observables=names), resolution=0.25
+    )
     row = next(r for r in few.of("kernel_correction") if r.layer == 3)
     assert row.verdict == "not resolved"
     assert row.draws_needed is not None
     enough = measure(net, X, draws=2 * row.draws_needed, seed=2, observables=names)
-    again = next(r for r in compare(predicted, enough).of("kernel_correction") if r.layer == 3)
+    found = compare(predicted, enough, resolution=0.25)
+    again = next(r for r in found.of("kernel_correction") if r.layer == 3)
     assert again.verdict == "agrees"
 
 
@@ -96,7 +100,11 @@ def test_an_unclaimed_order_is_never_a_failure_however_many_draws():
     net = mlp(4, 64, "relu")
     x = np.ones((1, 1))
     measured = measure(net, x, draws=1_000_000, seed=3, observables=("kernel", "four_point"))
-    assert compare(predict(net, x), measured).verdict == "agrees"
+    comparison = compare(predict(net, x), measured)
+    # Its kernel correction is zero, and such noise can't tell it from a percent of the kernel.
+    assert comparison.verdict != "disagrees"
+    for name in ("kernel", "four_point"):
+        assert {r.verdict for r in comparison.of(name)} == {"agrees"}
 
 
 def test_p_values_of_single_rows_are_uniform():
@@ -172,7 +180,7 @@ def test_questions_that_make_no_sense():
 
 
 def test_the_table_reads_and_travels(gelu):
-    comparison = compare(*gelu)
+    comparison = compare(*gelu, resolution=0.25)
     text = str(comparison)
     assert "four_point" in text
     assert text.splitlines()[-1].startswith("agrees: all")

@@ -31,8 +31,8 @@ _TENSOR_DEPTH, _TENSOR_WIDTH, _TENSOR_INPUTS = 2, 16, 2
 _TRAINED_WIDTH = 64
 _INPUTS = 4
 # Of whydeep.comparison, repeated here so that `--help` need not import it; a test holds them equal.
-_DRAWS, _NTK_DRAWS, _TRAINED = 60_000, 4_000, 16_384
-_TENSOR_DRAWS, _DIFFERENTIAL_DRAWS = 20_000, 4_000
+_DRAWS, _NTK_DRAWS, _TRAINED = 200_000, 2_000, 16_384
+_TENSOR_DRAWS, _DIFFERENTIAL_DRAWS = 48_000, 2_000
 _BASIC = ("kernel", "ntk", "four_point", "kernel_correction", "ntk_correction")
 
 _NETWORK, _INPUT, _MEASURE, _OUTPUT = "Network", "Inputs", "Measurement", "Output"
@@ -189,10 +189,10 @@ def verify(
     resolution: Annotated[
         float,
         typer.Option(
-            help="The share of a prediction that every row must be able to see.",
+            help="The share of a prediction that every row must be known to.",
             rich_help_panel=_MEASURE,
         ),
-    ] = 0.25,
+    ] = 0.1,
     out: Annotated[
         Path, typer.Option(help="Where the report is written.", rich_help_panel=_OUTPUT)
     ] = Path("report.html"),

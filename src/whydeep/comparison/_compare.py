@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from whydeep.arguments import number, takes
+from whydeep.arguments import anything, number, takes
 from whydeep.comparison._comparison import Comparison
+from whydeep.comparison._judge import judge
 from whydeep.comparison._ladder import Ladder
-from whydeep.comparison._rows import Row, Series, pattern_p_values
+from whydeep.comparison._pattern import Pattern, pattern
+from whydeep.comparison._rows import ROUNDINGS, ZERO, Row, Series, exact_row, noisy
+from whydeep.comparison._sides import sides
 from whydeep.comparison._weights import apply_crossed, crossed_weights
-from whydeep.ensemble import MEASUREMENT, Measurement
+from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.observables import OBSERVABLES, reduce
-from whydeep.theory.finite import PREDICTION, Prediction
+from whydeep.theory.finite import Prediction
 
-__all__ = ["LEVEL", "RESOLUTION", "compare"]
+__all__ = ["LEVEL", "RESOLUTION", "SHARE", "compare"]
+
+SHARE = 0.1
+"""The share of a prediction that its size is asked to be known to by default."""
 
 # What a correction to a mean is measured by: the slope in 1/width of that mean.
 _SLOPE_OF = {"kernel_correction": "kernel", "ntk_correction": "ntk"}
 _CORRECTION_OF = {mean: correction for correction, mean in _SLOPE_OF.items()}
-# A prediction below this share of the kernel is exactly zero up to quadrature.
-_ZERO = 1e-7
 # The laws of t and T^2 hold where batch means are Gaussian; far tails are less Gaussian than the
 # middle, so the declared rate is met with this factor to spare.
 _TAIL_SAFETY = 5.0
@@ -37,12 +43,12 @@ RESOLUTION = number(above=0, most=1)
 """The kind of resolution: the share of a prediction that a row must be able to see."""
 
 
-@takes(predicted=PREDICTION, measured=MEASUREMENT, alpha=LEVEL, resolution=RESOLUTION)
+@takes(predicted=anything, measured=anything, alpha=LEVEL, resolution=RESOLUTION)
 def compare(
-    predicted: Prediction,
-    *measured: Measurement,
+    predicted: Any,
+    *measured: Any,
     alpha: float = 0.05,
-    resolution: float = 0.25,
+    resolution: float = SHARE,
 ) -> Comparison:
     """Whether measured networks agree with theory, observable by observable, layer by layer.
 
@@ -52,17 +58,27 @@ def compare(
     prediction claims no more than its order: what the first neglected order can add is bounded
     from the measured expansion and put inside the interval.
 
+    A row agrees only where its size is then known to `resolution` of the prediction, and its
+    components one by one to 2.5 times that: a theory that is off by as much is called "agrees" no
+    more often than a right one is called "disagrees". Where nothing is predicted, a tenth of the
+    share is asked for, of the kernel.
+
     Args:
         predicted: from `whydeep.predict`.
         measured: from `whydeep.measure`, of the same network on the same inputs, with two rungs
-            or more; an observable is taken from the first that holds it.
+            or more; an observable is taken from the first that holds it. Either order will do.
         alpha: probability that a correct theory is called "disagrees" anywhere in the table
             at most (Bonferroni over all tests of the table, with a factor of 5 to spare).
-        resolution: a row whose interval is wider than this share of the prediction can't see what
-            it should, and is "not resolved".
+        resolution: a row that is not known to this share of the prediction can't see what it
+            should, and is "not resolved", with the draws that would resolve it.
+
+    Returns:
+        A `Comparison`: ``print`` shows the table. What was predicted and not measured, or the other
+        way round, and components left out are named in it.
 
     Raises:
-        InputError: different networks or inputs, one width only, nothing in common.
+        InputError: no prediction or several, no measurement, other types, different networks or
+            inputs, one width only, nothing in common.
 
     Accuracy: the bound on neglected orders is itself an estimate, from as many widths as were
         measured. Half a million draws and more at widths near 8 see what it misses: they want four
@@ -73,68 +89,64 @@ def compare(
         >>> from whydeep import ensemble, network
         >>> from whydeep.theory.finite import predict
         >>> net = network.mlp(2, 32, "tanh")
-        >>> x = np.array([[1.0, 1.0], [1.0, -0.5]])
-        >>> compare(predict(net, x), ensemble.measure(net, x, draws=20_000)).verdict
-        'agrees'
+        >>> x = np.array([[1.0, 1.0]])
+        >>> found = compare(predict(net, x, order=0), ensemble.measure(net, x, draws=2_000))
+        >>> found.verdict, found.left_out[0]
+        ('agrees', 'four-point vertex: measured, not predicted')
     """
-    if not measured:
-        raise InputError("There is nothing to compare with.", needed="one measurement or more")
-    for measurement in measured:
-        _check_pair(predicted, measurement)
+    theory, found = sides((predicted, *measured))
     rows: list[Row] = []
-    for name in predicted:
-        measurement = next((m for m in measured if _SLOPE_OF.get(name, name) in m), None)
+    left_out: list[str] = []
+    for name in theory:
+        measurement = next((m for m in found if _SLOPE_OF.get(name, name) in m), None)
         if measurement is not None:
-            rows += _rows(name, predicted, measurement)
+            some, notes = _rows(name, theory, measurement)
+            rows += some
+            left_out += notes
+    left_out = _one_sided(theory, found) + left_out
     if not rows:
         raise InputError(
             "Prediction and measurement share no observable.",
-            received=f"{', '.join(predicted)} against {', '.join(k for m in measured for k in m)}",
+            received=f"{', '.join(theory)} against {', '.join(k for m in found for k in m)}",
+            cause="; ".join(left_out),
         )
-    tests = sum((not r.exact) + (r.pattern_p_value is not None) for r in rows)
-    draws = {name: m.draws for m in reversed(measured) for name in m}
+    tests = sum((not r.exact) + (r.pattern is not None) for r in rows)
+    draws = {name: m.draws_of(name) for m in reversed(found) for name in m}
     draws |= {name: draws.get(mean, 0) for name, mean in _SLOPE_OF.items()}
-    batches = min(b.shape[1] for m in measured for b in m.batches.values())
+    batches = min(b.shape[1] for m in found for b in m.batches.values())
     level = alpha / (_TAIL_SAFETY * max(tests, 1))
     limit = float(stats.t.isf(level / 2, batches - 1))
-    judged = [_judge(r, level, limit, resolution, draws[r.observable]) for r in rows]
+    judged = [judge(r, level, limit, resolution, draws[r.observable]) for r in rows]
     return Comparison(
         rows=tuple(judged),
         alpha=alpha,
         resolution=resolution,
         tests=tests,
         limit=limit,
-        missing=dict(predicted.missing),
-        network=predicted.network,
-        widths=tuple(f * max(predicted.network.widths) for f in measured[0].factors),
+        missing=dict(theory.missing),
+        left_out=tuple(left_out),
+        network=theory.network,
+        widths=tuple(f * max(theory.network.widths) for f in found[0].factors),
         draws={m: d for m, d in draws.items() if m in {r.observable for r in rows}},
     )
 
 
-def _check_pair(predicted: Prediction, measured: Measurement) -> None:
-    same = predicted.inputs.shape == measured.inputs.shape
-    if not same or not np.array_equal(predicted.inputs, measured.inputs):
-        raise InputError(
-            "Prediction and measurement are about different inputs.",
-            received=f"shapes {predicted.inputs.shape} and {measured.inputs.shape}",
-            suggestion="pass the same array to predict and to measure",
-        )
-    if predicted.network != measured.network:
-        raise InputError(
-            "Prediction and measurement are about different networks.",
-            received=f"{predicted.network} and {measured.network}",
-            suggestion="pass the same network to predict and to measure",
-        )
-    if measured.rungs < 2:
-        raise InputError(
-            "One width can't tell orders in 1/width apart.",
-            received="a measurement with rungs=1",
-            needed="two rungs or more",
-            suggestion="measure(network, inputs, rungs=3)",
-        )
+def _one_sided(predicted: Prediction, measured: tuple[Measurement, ...]) -> list[str]:
+    """What only one of the two holds, in words."""
+    held = {name for m in measured for name in m}
+    held |= {correction for correction, mean in _SLOPE_OF.items() if mean in held}
+    out = []
+    for name, observable in OBSERVABLES.items():
+        if name in predicted and name not in held:
+            out.append(f"{observable.title}: predicted, not measured")
+        given = any(name in m for m in measured)
+        if given and name not in predicted and name not in predicted.missing:
+            out.append(f"{observable.title}: measured, not predicted")
+    return out
 
 
-def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
+def _rows(name: str, predicted: Prediction, measured: Measurement) -> tuple[list[Row], list[str]]:
+    """The rows of an observable, without verdicts, and what was left out of them, in words."""
     source = _SLOPE_OF.get(name, name)
     batches = measured.batches[source]
     layers = measured.layers[source]
@@ -144,9 +156,16 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
     slopes = None
     if _CORRECTION_OF.get(name) in predicted:
         slopes = reduce(name, predicted[_CORRECTION_OF[name]].values)[chosen]
+    known = np.isfinite(values) & np.isfinite(tolerances)
     valid = np.ones(values.shape, dtype=bool)
     if name in predicted.valid:
         valid = reduce(name, predicted.valid[name].values)[chosen]
+    good = known & valid
+    title = OBSERVABLES[name].title
+    notes = _gaps(title, layers, known, valid)
+    absent = len(predicted[name]) - len(layers)
+    if absent:
+        notes.insert(0, f"{title}: {absent} of {len(predicted[name])} layers not measured")
     ladder = Ladder(measured.factors)
     # Batches, ladder and weights are float64 whatever was drawn: dozens of roundings.
     epsilon = max(float(np.finfo(measured.dtype).eps), 64 * float(np.finfo(np.float64).eps))
@@ -155,76 +174,170 @@ def _rows(name: str, predicted: Prediction, measured: Measurement) -> list[Row]:
     for index, layer in enumerate(layers):
         if layer == 1 and OBSERVABLES[name].order > 0:
             continue  # zero by definition on both sides
-        good = valid[index]
-        if not good.any():
+        fine = good[index]
+        if not fine.any():
             continue
         width = 1 if layer == 1 else predicted.network.widths[layer - 2]
-        one = _series(
-            name, batches[:, :, index][..., good], values[index][good], tolerances[index][good],
-            ladder, width, epsilon, None if slopes is None else slopes[index][good],
+        at = _Layer(
+            name, layer, batches[:, :, index][..., fine], values[index][fine],
+            tolerances[index][fine], ladder, width, epsilon,
+            None if slopes is None else slopes[index][fine],
         )  # fmt: skip
-        row = one.row(name, layer, ladder)
-        if not (one.absolute or row.exact) and good.sum() > 1:
-            chosen_batches = batches[:, :, index][..., good]
-            plain, bound = _pattern(name, chosen_batches, values[index][good], ladder, width)
-            row = dataclasses.replace(row, pattern_p_value=plain, pattern_bound=bound)
+        row, one = at.row()
         rows.append(row)
-        series.append(one)
-    random = [s for s, r in zip(series, rows, strict=True) if not r.exact and not s.absolute]
-    if len(random) > 1:
-        rows.append(_together(random, ladder).row(name, None, ladder))
-    return rows
+        if one is not None:
+            series.append(one)
+    if len(series) > 1:
+        rows.append(_together(series, ladder).row(name, None, ladder))
+    return rows, notes
 
 
-def _series(
-    name: str, batches: np.ndarray, predicted: np.ndarray, tolerance: np.ndarray,
-    ladder: Ladder, width: int, epsilon: float, slopes: np.ndarray | None,
-) -> Series:  # fmt: skip
-    """The precision-weighted mean over components (R, batches, C) of measured / predicted.
-
-    `slopes` are the predicted coefficients of 1/width, where theory has them.
-    """
-    power = 1 if name in _SLOPE_OF else 0
-    unit = float(width) if power else 1.0
-    tested = unit * ladder.coefficient(power, batches)
-    level = np.abs(batches[-1].mean(axis=0)).max()  # the size of what was measured
-    # Rounding of means over draws: one unit of the last place is far more than was ever seen.
-    rounding = epsilon * level * unit
-    absolute = bool(np.abs(predicted).max() <= _ZERO * max(level, 1e-300))
-    target = np.full_like(predicted, level) if absolute else predicted
-    weights = crossed_weights(tested, target, rounding)
-    mean = np.mean(weights, axis=0)
-    size = batches @ (batches[-1].mean(axis=0) / level)
-    return Series(
-        values=apply_crossed(batches, weights),
-        power=power,
-        unit=unit,
-        predicted=float(np.sqrt(np.mean(predicted**2))),
-        absolute=absolute,
-        floor=float(rounding * np.abs(mean).max() + np.abs(mean) @ tolerance),
-        growth=ladder.ratio(ladder.expand(size)),
-        slope=None if slopes is None else float(mean @ slopes) / width,
+def _gaps(
+    title: str, layers: tuple[int, ...], known: np.ndarray, valid: np.ndarray
+) -> list[str]:  # fmt: skip
+    """Entries (layers, components) that are not compared, in words."""
+    out = []
+    kinks = (
+        "are left out, as the kinks of fewer than four neurons tell these inputs apart, which does "
+        "not expand in 1/width"
     )
+    for missing, why in ((~known, "have no finite prediction"), (known & ~valid, kinks)):
+        counts = missing.sum(axis=1)
+        if counts.any():
+            where = [str(layer) for layer, count in zip(layers, counts, strict=True) if count]
+            out.append(
+                f"{title}: {counts.sum()} of {missing.size} entries, in layers {', '.join(where)}, "
+                f"{why}"
+            )
+    return out
 
 
-def _pattern(
-    name: str, batches: np.ndarray, predicted: np.ndarray, ladder: Ladder, width: int
-) -> tuple[float, float]:
-    power = 1 if name in _SLOPE_OF else 0
-    unit = float(width) if power else 1.0
-    tested = unit * ladder.coefficient(power, batches)
-    top = len(ladder.factors) - 1
-    last = ladder.coefficient(top, batches)
-    mean = last.mean(axis=0)
-    if name in _SLOPE_OF or name in _CORRECTION_OF:
-        # Corrections to a mean are a series of their own, of which few terms are seen: the
-        # neglected one is taken to be as large as the last (Richardson), where that is not noise.
+@dataclass(frozen=True)
+class _Layer:
+    """What is known of an observable at one layer, for one row.
+
+    Args:
+        name: of the observable.
+        layer: its label.
+        batches: (R, batches, components).
+        predicted: (components,).
+        tolerance: (components,).
+        ladder: the widths.
+        width: by which a coefficient of 1/width is multiplied.
+        epsilon: of the arithmetic.
+        slopes: the predicted coefficients of 1/width, where theory has them.
+    """
+
+    name: str
+    layer: int
+    batches: np.ndarray
+    predicted: np.ndarray
+    tolerance: np.ndarray
+    ladder: Ladder
+    width: int
+    epsilon: float
+    slopes: np.ndarray | None
+
+    @property
+    def power(self) -> int:
+        """Which coefficient of the expansion is tested."""
+        return 1 if self.name in _SLOPE_OF else 0
+
+    @property
+    def unit(self) -> float:
+        """By what it is multiplied."""
+        return float(self.width) if self.power else 1.0
+
+    @functools.cached_property
+    def tested(self) -> np.ndarray:
+        """The tested number of every batch and component."""
+        return self.unit * self.ladder.coefficient(self.power, self.batches)
+
+    @functools.cached_property
+    def level(self) -> float:
+        """The size of what was measured."""
+        return float(np.abs(self.batches[-1].mean(axis=0)).max())
+
+    @property
+    def rounding(self) -> float:
+        """Of means over draws: one unit of the last place is far more than was ever seen."""
+        return self.epsilon * self.level * self.unit
+
+    def only(self, mask: np.ndarray) -> _Layer:
+        """The same for some of the components; sizes stay those of all."""
+        out = dataclasses.replace(
+            self, batches=self.batches[..., mask], predicted=self.predicted[mask],
+            tolerance=self.tolerance[mask],
+            slopes=None if self.slopes is None else self.slopes[mask],
+        )  # fmt: skip
+        out.__dict__["level"] = self.level
+        return out
+
+    def row(self) -> tuple[Row, Series | None]:
+        """The row, and its series where it is to be averaged over layers."""
+        random = noisy(self.tested, self.rounding)
+        fixed = None if random.all() else self.only(~random).fixed()
+        if fixed is not None and not random.any():
+            return fixed, None
+        part = self.only(random)
+        one = part.series()
+        row = one.row(self.name, self.layer, self.ladder)
+        if row.exact:
+            return self.fixed(), None
+        row = dataclasses.replace(row, pattern=part.pattern(absolute=one.absolute), fixed=fixed)
+        return row, None if one.absolute else one
+
+    def fixed(self) -> Row:
+        """The row of components without noise."""
+        neglected = self.unit * np.array(
+            [
+                self.ladder.neglected(self.power, found, self.ladder.ratio(found))
+                for found in map(self.ladder.expand, np.moveaxis(self.batches, -1, 0))
+            ]
+        )
+        doubt = self.tolerance + (1 + ROUNDINGS) * self.rounding + neglected
+        found = self.tested.mean(axis=0)
+        return exact_row(self.name, self.layer, found, self.predicted, doubt, self.level)
+
+    def series(self) -> Series:
+        """The precision-weighted mean over components of measured / predicted."""
+        absolute = bool(np.abs(self.predicted).max() <= ZERO * max(self.level, 1e-300))
+        target = np.full_like(self.predicted, self.level) if absolute else self.predicted
+        weights = crossed_weights(self.tested, target, self.rounding)
+        mean = np.mean(weights, axis=0)
+        size = self.batches @ (self.batches[-1].mean(axis=0) / self.level)
+        return Series(
+            values=apply_crossed(self.batches, weights),
+            power=self.power,
+            unit=self.unit,
+            predicted=float(np.sqrt(np.mean(self.predicted**2))),
+            absolute=absolute,
+            floor=float(self.rounding * np.abs(mean).max() + np.abs(mean) @ self.tolerance),
+            growth=self.ladder.ratio(self.ladder.expand(size)),
+            slope=None if self.slopes is None else float(mean @ self.slopes) / self.width,
+        )
+
+    def pattern(self, *, absolute: bool) -> Pattern | None:
+        """Components about their common size; about zero where nothing is predicted."""
+        ladder = self.ladder
+        last = ladder.coefficient(len(ladder.factors) - 1, self.batches)
+        mean = last.mean(axis=0)
         noise = last.std(axis=0, ddof=1) / np.sqrt(len(last))
-        neglected = np.sign(mean) * np.sqrt(np.maximum(mean**2 - (2 * noise) ** 2, 0))
-    else:
-        # It continues the last measured one by the ratio of the whole row.
-        neglected = ladder.ratio(ladder.expand(batches.mean(axis=2))) * mean
-    return pattern_p_values(tested, predicted, unit * ladder.leak(power) * neglected)
+        seen = np.sign(mean) * np.sqrt(np.maximum(mean**2 - (2 * noise) ** 2, 0))
+        if self.name in _SLOPE_OF or self.name in _CORRECTION_OF:
+            # Corrections to a mean are a series of their own, of which few terms are seen: the
+            # neglected one is taken to be as large as the last (Richardson), where that is not
+            # noise.
+            neglected = sure = seen
+        else:
+            # It continues the last measured one by the ratio of the whole row.
+            ratio = ladder.ratio(ladder.expand(self.batches.mean(axis=2)))
+            neglected, sure = ratio * mean, ratio * seen
+        scale = self.unit * ladder.leak(self.power)
+        return pattern(
+            self.tested, self.predicted, scale * neglected, scale * sure,
+            self.tolerance + self.rounding, unit=self.level if absolute else 0.0,
+        )  # fmt: skip
 
 
 def _together(series: list[Series], ladder: Ladder) -> Series:
@@ -246,34 +359,3 @@ def _together(series: list[Series], ladder: Ladder) -> Series:
         growth=max(s.growth for s in series),
         slope=float(sum(slopes)) if slopes else None,
     )
-
-
-def _judge(row: Row, level: float, limit: float, resolution: float, draws: int) -> Row:
-    noise = limit * row.stderr
-    reach = noise + row.neglected
-    if abs(row.deviation) > reach:
-        by = f"off by {row.deviation:+.2%}, {abs(row.z):.1f} standard errors"
-        if row.exact:
-            by = f"off by {row.deviation:+.2%} of a number without noise"
-        return _decided(row, "disagrees", by)
-    if row.pattern_bound is not None and row.pattern_bound < level:
-        return _decided(
-            row,
-            "disagrees",
-            f"right size, wrong pattern over inputs (p = {row.pattern_bound:.1g})",
-        )
-    if reach <= resolution:
-        return _decided(row, "agrees", f"within {reach:.2g} of the prediction, as it should be")
-    if row.inherent >= resolution:
-        reason = (
-            f"orders of 1/width that theory leaves out may add {row.inherent:.0%}: "
-            "more width for this depth"
-        )
-        return _decided(row, "not resolved", reason)
-    needed = math.ceil(draws * ((reach - row.inherent) / (resolution - row.inherent)) ** 2)
-    reason = f"known to {reach:.0%} only: about {needed:,} draws would resolve {resolution:.0%}"
-    return dataclasses.replace(row, verdict="not resolved", reason=reason, draws_needed=needed)
-
-
-def _decided(row: Row, verdict: str, reason: str) -> Row:
-    return dataclasses.replace(row, verdict=verdict, reason=reason)

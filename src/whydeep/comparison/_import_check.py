@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.brief import brief
 from whydeep.comparison._import_rows import Answer
 from whydeep.comparison._verdicts import coloured, worst_verdict
 from whydeep.ensemble import KernelSamples
@@ -40,6 +41,8 @@ class Line:
     real: tuple[float, float]
     drawn: Mapping[int, tuple[float, float]]
     extrapolated: tuple[float, float]
+
+    __repr__ = brief
 
 
 @by_content
@@ -182,7 +185,8 @@ class ImportCheck:
         ).print(self)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return f"<import check: {self.verdict}, {len(self.answers)} answers; print shows the table>"
 
     @property
     def _questions(self) -> tuple[str, ...]:

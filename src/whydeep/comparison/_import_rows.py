@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from whydeep.brief import brief
 from whydeep.comparison._ladder import Ladder
-from whydeep.comparison._rows import Row, Series, pattern_p_values
+from whydeep.comparison._pattern import pattern
+from whydeep.comparison._rows import Row, Series
 from whydeep.comparison._weights import apply_crossed, crossed_weights
 
 __all__ = ["Answer", "components", "judged", "limit_answer", "reading_answer", "rebatched"]
@@ -51,6 +53,8 @@ class Answer:
     weights: np.ndarray
     batches: int
     limit: float = 0.0
+
+    __repr__ = brief
 
     @property
     def reach(self) -> float:
@@ -175,6 +179,6 @@ def _answer(
             last = ladder.coefficient(len(factors) - 1, batches.mean(axis=1))
             ratio = ladder.ratio(ladder.expand(batches.mean(axis=2)))
             neglected = neglected + ratio * ladder.leak(0) * last
-        plain, bound = pattern_p_values(tested, reference, neglected)
-        row = dataclasses.replace(row, pattern_p_value=plain, pattern_bound=bound)
+        found = pattern(tested, reference, neglected, neglected, rounding + 0 * tolerance)
+        row = dataclasses.replace(row, pattern=found)
     return Answer(question, kernel, row, mean, batches.shape[1])

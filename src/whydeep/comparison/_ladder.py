@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.brief import brief
+
 __all__ = ["Expansion", "Ladder"]
 
 
@@ -26,6 +28,8 @@ class Expansion:
 
     coefficients: np.ndarray
     errors: np.ndarray
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Ladder:
     """
 
     factors: tuple[int, ...]
+
+    __repr__ = brief
 
     @property
     def points(self) -> np.ndarray:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from whydeep.arguments import takes
-from whydeep.comparison._compare import LEVEL
-from whydeep.ensemble import MEASUREMENT, Measurement
+from whydeep.arguments import anything, takes
+from whydeep.brief import brief
+from whydeep.comparison._compare import LEVEL, RESOLUTION
+from whydeep.comparison._judge import share_text
+from whydeep.comparison._ladder import Ladder
+from whydeep.comparison._sides import check_rungs, check_same
+from whydeep.ensemble import Measurement
 from whydeep.errors import InputError
 from whydeep.observables import component_indices, reduce
 from whydeep.results import by_content
-from whydeep.theory.finite import PREDICTION, Prediction
+from whydeep.theory.finite import Prediction
 
 __all__ = ["ResidualComparison", "compare_residual"]
 
@@ -33,8 +38,12 @@ class ResidualComparison:
         stderr: its standard error.
         predicted: by name, (layers, components).
         z: (measured - predicted) / stderr, by name.
+        neglected: bound on what the first neglected order in 1/width adds to `measured`.
         alpha: the probability to call any correct prediction "disagrees", over the whole table.
-        limit: |z| beyond which an entry disagrees.
+        limit: standard errors that an entry may be off, beside what is neglected.
+        resolution: the share of a layer's vertex that its entries are asked to be known to.
+        draws: behind the noise.
+        floor: the part of `neglected` that no number of draws removes.
     """
 
     layers: tuple[int, ...]
@@ -43,16 +52,57 @@ class ResidualComparison:
     stderr: np.ndarray
     predicted: dict[str, np.ndarray]
     z: dict[str, np.ndarray]
+    neglected: np.ndarray
     alpha: float
     limit: float
+    resolution: float
+    draws: int
+    floor: np.ndarray
+
+    __repr__ = brief
 
     @property
     def verdicts(self) -> dict[str, str]:
-        """By name: "agrees", or "disagrees" where any entry is beyond the limit."""
-        return {
-            name: "disagrees" if np.any(np.abs(z) > self.limit) else "agrees"
-            for name, z in self.z.items()
-        }
+        """By name: "disagrees" where any entry is farther off than noise and neglected orders.
+
+        "agrees" only where every entry is then known to `resolution` of its layer's vertex, else
+        "not resolved".
+        """
+        return {name: self._judged(name)[0] for name in self.predicted}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """By name: why, in words; for "not resolved" with the draws that would resolve it."""
+        return {name: self._judged(name)[1] for name in self.predicted}
+
+    def _judged(self, name: str) -> tuple[str, str]:
+        value = self.predicted[name]
+        off = np.abs(self.measured - value)
+        reach = self.limit * self.stderr + self.neglected
+        size = np.sqrt(np.mean(value**2, axis=1, keepdims=True))
+        size = np.where(size > 0, size, np.abs(self.measured).max(axis=1, keepdims=True))
+        known = (off + reach) / size
+        if np.any(off > reach):
+            at = np.unravel_index(np.argmax(off - reach), off.shape)
+            return "disagrees", (
+                f"off by {off[at] / size[at[0], 0]:.0%} at layer {self.layers[at[0]]}, "
+                f"{abs(self.z[name][at]):.1f} standard errors"
+            )
+        worst = share_text(float(known.max()))
+        if known.max() <= self.resolution:
+            return "agrees", f"every entry within {worst} of its layer's vertex"
+        said = f"known to {worst} of a layer's vertex only"
+        floor = float((self.floor / size).max())
+        if floor >= self.resolution:
+            return "not resolved", (
+                f"{said}: orders of 1/width that theory leaves out may add {share_text(floor)}: "
+                "more width for this depth"
+            )
+        unkind = max(float(((reach + 2 * self.stderr) / size).max()), float(known.max()))
+        # Far from its limit the bound on neglected orders falls faster than noise.
+        factor = ((unkind - floor) / (self.resolution - floor)) ** 2
+        needed = f"{math.ceil(self.draws * min(factor, 1e12)):,}"
+        return "not resolved", f"{said}: about {needed} draws would resolve {self.resolution:.0%}"
 
     def __str__(self) -> str:
         names = list(self.predicted)
@@ -66,26 +116,39 @@ class ResidualComparison:
                     f"{self.predicted[n][k, c]:>16.4g} {self.z[n][k, c]:>7.1f}" for n in names
                 )
                 lines.append(row)
-        verdicts = ", ".join(f"{name} {verdict}" for name, verdict in self.verdicts.items())
-        return "\n".join([*lines, f"{verdicts} (|z| <= {self.limit:.1f}, alpha = {self.alpha:g})"])
+        for name, verdict in self.verdicts.items():
+            lines.append(f"{name} {verdict}: {self.reasons[name]}")
+        lines.append(
+            f"±: noise; {self.limit:.1f} standard errors and neglected orders are allowed, at a "
+            f"false-alarm rate of {self.alpha:g}"
+        )
+        return "\n".join(lines)
 
 
-@takes(measured=MEASUREMENT, alpha=LEVEL, predicted=PREDICTION)
+@takes(measured=anything, alpha=LEVEL, resolution=RESOLUTION, predicted=anything)
 def compare_residual(
-    measured: Measurement, *, alpha: float = 0.05, **predicted: Prediction
+    measured: Any,
+    *,
+    alpha: float = 0.05,
+    resolution: float = 0.25,
+    **predicted: Any,
 ) -> ResidualComparison:
     """Set vertices measured at a ladder of widths beside predictions, by name.
 
     What was measured is a polynomial in 1/width, taken through all rungs to infinite width: with
-    three rungs what is left is of order 1/n^3 of the narrowest, times the depth's third power.
+    three rungs what is left is of order 1/n^3 of the narrowest, times the depth's third power. It
+    is bounded from the measured expansion, as `compare` does, and put inside the interval.
 
     Args:
         measured: from `whydeep.measure_residual`, with two rungs or more.
         alpha: the error rate of the whole table (Bonferroni, with a factor of 5 to spare).
+        resolution: a prediction agrees only where every entry is then known to this share of its
+            layer's vertex (root mean square); else it is "not resolved".
         predicted: predictions of `whydeep.predict_residual` by the name to show.
 
     Raises:
-        InputError: nothing to compare, other networks or inputs, one rung, alpha out of range.
+        InputError: nothing to compare, what is no prediction or measurement, other networks or
+            inputs, one rung, alpha or resolution out of range.
 
     Source: Bonferroni's inequality; Richardson 1911 for the limit.
 
@@ -101,7 +164,9 @@ def compare_residual(
         ...     closure=predict_residual(net, x, method="closure"),
         ... )
         >>> found.verdicts
-        {'trajectories': 'agrees', 'closure': 'disagrees'}
+        {'trajectories': 'not resolved', 'closure': 'disagrees'}
+        >>> found.reasons["trajectories"].split(":")[0]
+        "known to 46% of a layer's vertex only"
     """
     if not predicted:
         raise InputError(
@@ -110,48 +175,45 @@ def compare_residual(
             suggestion="compare_residual(measured, trajectories=predict_residual(network, x))",
         )
     for name, prediction in predicted.items():
-        _check_pair(name, prediction, measured)
-    if measured.rungs < 2:
-        raise InputError(
-            "One width can't tell orders in 1/width apart.",
-            received="rungs=1",
-            needed="two rungs or more",
-        )
+        _check_kinds(name, prediction, measured)
+        check_same(prediction, measured, name)
+    check_rungs(measured)
     batches = measured.batches["four_point"][:, :, 1:]  # layer 1 is exactly Gaussian
-    weights = _limit_weights(np.array(measured.factors, dtype=np.float64))
-    mean = np.einsum("r,rlc->lc", weights, batches.mean(axis=1))
-    variance = batches.var(axis=1, ddof=1) / batches.shape[1]
-    stderr = np.sqrt(np.einsum("r,rlc->lc", weights**2, variance))
+    ladder = Ladder(measured.factors)
+    layers, components = batches.shape[2:]
+    limit_of, stderr, neglected, floor = np.zeros((4, layers, components))
+    for at in np.ndindex(layers, components):
+        found = ladder.expand(batches[:, :, *at])
+        ratio = ladder.ratio(found)
+        limit_of[at], stderr[at] = found.coefficients[0], found.errors[0]
+        neglected[at] = ladder.neglected(0, found, ratio)
+        floor[at] = ladder.inherent(0, found, ratio)
     values = {n: reduce("four_point", p["four_point"].values)[1:] for n, p in predicted.items()}
-    tests = mean.size * len(values)
-    level = alpha / (_SAFETY * tests)
-    z = {n: (mean - value) / stderr for n, value in values.items()}
+    level = alpha / (_SAFETY * limit_of.size * len(values))
     return ResidualComparison(
         layers=measured.layers["four_point"][1:],
         components=component_indices("four_point", len(measured.inputs)),
-        measured=mean,
+        measured=limit_of,
         stderr=stderr,
         predicted=values,
-        z=z,
+        z={n: (limit_of - value) / stderr for n, value in values.items()},
+        neglected=neglected,
         alpha=alpha,
         limit=float(stats.t.isf(level / 2, batches.shape[1] - 1)),
+        resolution=resolution,
+        draws=measured.draws,
+        floor=floor,
     )
 
 
-def _limit_weights(factors: np.ndarray) -> np.ndarray:
-    """Weights of widths that take a polynomial in 1/width to its constant (Lagrange at 0)."""
-    h = 1.0 / factors
-    return np.array(
-        [math.prod(o / (o - own) for o in h.tolist() if o != own) for own in h.tolist()]
-    )
-
-
-def _check_pair(name: str, predicted: Prediction, measured: Measurement) -> None:
-    same = predicted.inputs.shape == measured.inputs.shape
-    if not same or not np.array_equal(predicted.inputs, measured.inputs):
-        raise InputError("Prediction and measurement are about different inputs.", received=name)
-    if predicted.network != measured.network:
-        raise InputError(
-            "Prediction and measurement are about different networks.",
-            received=f"{name}: {predicted.network} and {measured.network}",
-        )
+def _check_kinds(name: str, predicted: Any, measured: Any) -> None:
+    for given, kind, maker in (
+        (measured, Measurement, "measure_residual"), (predicted, Prediction, "predict_residual"),
+    ):  # fmt: skip
+        if not isinstance(given, kind) or "four_point" not in given:
+            raise InputError(
+                "Only vertices predicted and measured of a residual network are compared.",
+                received=f"{name}: an object of type {type(given).__name__}",
+                needed=f"a {kind.__name__} of whydeep.{maker}, with its four_point",
+                suggestion="compare_residual(measured, trajectories=predict_residual(network, x))",
+            )

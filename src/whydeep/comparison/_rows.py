@@ -3,7 +3,8 @@
 Two questions are asked of a row. *Size*: the mean over components of measured / predicted, each
 weighted by its precision, must be 1 (where theory predicts exactly nothing: the mean itself, in
 units of the kernel, must be 0). *Pattern*: what is left of the components once their common size
-is taken out must be noise (Hotelling's T^2 on the scatter of batches).
+is taken out must be noise (`Pattern`). Components that are measured without noise, as those of a
+zero input are, take part in neither: each must be right by itself (`Row.fixed`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
+from whydeep.brief import brief
 from whydeep.comparison._ladder import Ladder
+from whydeep.comparison._pattern import Pattern
 
-__all__ = ["Row", "Series", "pattern_p_values"]
+__all__ = ["ROUNDINGS", "ZERO", "Row", "Series", "exact_row", "noisy"]
 
-# Directions whose variance is below this share of the largest are rounding, not signal.
-_SMALLEST_VARIANCE = 1e-5
+# A prediction below this share of the kernel is exactly zero up to quadrature.
+ZERO = 1e-7
 # How many roundings a number may be off that should be exact.
-_ROUNDINGS = 16.0
+ROUNDINGS = 16.0
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,13 @@ class Row:
         absolute: whether theory predicts exactly zero.
         z: deviation of `ratio` in standard errors.
         p_value: two-sided, from the noise alone, Student's t with batches - 1 degrees.
-        pattern_p_value: of Hotelling's T^2 for the components about their common size; None where
-            there is one component or all layers are taken together.
-        pattern_bound: the same, once what the neglected order may add is taken off: what the
-            verdict goes by.
+        pattern: of the components about their common size; None where there is one component or
+            all layers are taken together.
+        fixed: of the components that are measured without noise, beside others that are not: the
+            one that is farthest off.
+        known_to: the share of the prediction (of the kernel, where `absolute`) within which the
+            truth lies, at the declared error rate.
+        pattern_known_to: likewise, for components one by one.
         verdict: "agrees", "disagrees" or "not resolved".
         reason: why, in words.
         draws_needed: for "not resolved": how many draws would resolve it, if draws can.
@@ -59,12 +65,16 @@ class Row:
     absolute: bool
     z: float
     p_value: float
-    pattern_p_value: float | None
-    pattern_bound: float | None = None
+    pattern: Pattern | None = field(default=None, repr=False)
+    fixed: Row | None = field(default=None, repr=False)
+    known_to: float = 0.0
+    pattern_known_to: float | None = None
     verdict: str = ""
     reason: str = ""
     draws_needed: int | None = None
     series: Series | None = field(default=None, repr=False, compare=False)
+
+    __repr__ = brief
 
     @property
     def deviation(self) -> float:
@@ -75,6 +85,16 @@ class Row:
     def exact(self) -> bool:
         """Whether nothing in the row is random: measured without noise."""
         return self.stderr == 0.0
+
+    @property
+    def pattern_p_value(self) -> float | None:
+        """That components deviate from their common size by noise alone, where there are any."""
+        return None if self.pattern is None else self.pattern.p_value
+
+    @property
+    def pattern_bound(self) -> float | None:
+        """The same, once what the neglected order may add is taken off: the verdict's."""
+        return None if self.pattern is None else self.pattern.bound
 
 
 @dataclass(frozen=True)
@@ -101,6 +121,8 @@ class Series:
     growth: float
     slope: float | None = None
 
+    __repr__ = brief
+
     def tested(self, ladder: Ladder) -> np.ndarray:
         """The tested number of every batch."""
         return self.unit * ladder.coefficient(self.power, self.values)
@@ -116,52 +138,47 @@ class Series:
         neglected = self.unit * ladder.neglected(self.power, expansion, self.growth) + self.floor
         inherent = self.unit * ladder.inherent(self.power, expansion, self.growth) + self.floor
         if stderr <= self.floor:  # the scatter is rounding: nothing random is left
-            stderr, neglected = 0.0, neglected + _ROUNDINGS * self.floor
+            stderr, neglected = 0.0, neglected + ROUNDINGS * self.floor
         z = deviation / stderr if stderr > 0 else 0.0
         p_value = float(2 * stats.t.sf(abs(z), batches - 1)) if stderr > 0 else 1.0
         return Row(
             observable, layer, self.predicted, ratio, stderr, neglected, inherent,
-            self.absolute, z, p_value, None, series=self,
+            self.absolute, z, p_value, series=self,
         )  # fmt: skip
 
 
-def pattern_p_values(
-    tested: np.ndarray, predicted: np.ndarray, neglected: np.ndarray
-) -> tuple[float, float]:
-    """p-values that components deviate from their common size by noise alone.
+def noisy(tested: np.ndarray, rounding: float) -> np.ndarray:
+    """Which components (batches, components) scatter by more than rounding does."""
+    return tested.std(axis=0, ddof=1) / np.sqrt(len(tested)) > rounding
 
-    The first is plain; the second takes off what the neglected order may add.
+
+def exact_row(
+    observable: str,
+    layer: int | None,
+    measured: np.ndarray,
+    predicted: np.ndarray,
+    doubt: np.ndarray,
+    unit: float,
+) -> Row:
+    """The row of components without noise: that of the one which is farthest off.
 
     Args:
-        tested: (batches, components) of the tested coefficient.
+        observable: its name.
+        layer: its label.
+        measured: (components,).
         predicted: (components,).
-        neglected: (components,), an estimate of what the neglected order adds to each; its length
-            in the metric of the noise is taken off the deviation's.
+        doubt: (components,) that each may be off.
+        unit: the size of what was measured, which stands for a prediction of zero.
     """
-    batches, components = tested.shape
-    errors = tested.std(axis=0, ddof=1)
-    if components < 2 or not np.all(errors > 0):
-        return 1.0, 1.0
-    scaled = (tested - predicted) / errors
-    direction = predicted / errors
-    length = np.linalg.norm(direction)
-    if length > 0:
-        direction = direction / length
-        scaled = scaled - np.outer(scaled @ direction, direction)
-        neglected = neglected / errors - direction * (direction @ (neglected / errors))
-    else:
-        neglected = neglected / errors
-    mean = scaled.mean(axis=0)
-    variance, vectors = np.linalg.eigh(np.cov(scaled, rowvar=False))
-    most = max(batches // 4, 1)
-    kept = np.flatnonzero(variance > _SMALLEST_VARIANCE * variance[-1])[-most:]
-    scale = np.sqrt(variance[kept] / batches)
-    distance = np.linalg.norm((mean @ vectors[:, kept]) / scale)
-    allowed = np.linalg.norm((neglected @ vectors[:, kept]) / scale)
-    k = kept.size
-    scale_f = (batches - k) / (k * (batches - 1))
-    plain, bounded = (
-        float(stats.f.sf(scale_f * length**2, k, batches - k))
-        for length in (distance, max(distance - allowed, 0.0))
-    )
-    return plain, bounded
+    absolute = np.abs(predicted) <= ZERO * unit
+    sizes = np.where(absolute, unit, np.abs(predicted))
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    off = (measured - predicted) * np.where(absolute, 1.0, np.sign(predicted)) / sizes
+    allowed = doubt / sizes
+    worst = int(np.argmax(np.abs(off) - allowed))
+    nothing = bool(absolute[worst])
+    return Row(
+        observable, layer, float(np.sqrt(np.mean(predicted**2))),
+        float(off[worst]) + (0.0 if nothing else 1.0), 0.0, float(allowed[worst]),
+        float(allowed[worst]), nothing, 0.0, 1.0,
+    )  # fmt: skip

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from whydeep.arguments import DTYPE, SEED, choice, count, takes
-from whydeep.comparison._compare import LEVEL, RESOLUTION, compare
+from whydeep.brief import brief
+from whydeep.comparison._compare import LEVEL, RESOLUTION, SHARE, compare
 from whydeep.comparison._comparison import Comparison
 from whydeep.data import check_inputs
 from whydeep.ensemble import FEWEST_DRAWS, Measurement, measure
@@ -20,16 +21,16 @@ from whydeep.theory.finite import Prediction, predict
 
 __all__ = ["DIFFERENTIAL_DRAWS", "DRAWS", "NTK_DRAWS", "TENSOR_DRAWS", "Outcome", "Plan", "verify"]
 
-DRAWS = 60_000
+DRAWS = 200_000
 """Networks drawn by default for what one pass forward shows."""
 
-NTK_DRAWS = 4_000
+NTK_DRAWS = 2_000
 """Networks drawn by default for tangent kernels, whose draws cost more and scatter less."""
 
-TENSOR_DRAWS = 20_000
+TENSOR_DRAWS = 48_000
 """Networks drawn by default for the fluctuations of the tangent kernel."""
 
-DIFFERENTIAL_DRAWS = 4_000
+DIFFERENTIAL_DRAWS = 2_000
 """Networks drawn by default for the differentials of the tangent kernel."""
 
 
@@ -108,6 +109,8 @@ class Outcome:
     plan: Plan
     seconds: float
 
+    __repr__ = brief
+
 
 def verify(
     network: Network,
@@ -117,7 +120,7 @@ def verify(
     order: int = 1,
     observables: Iterable[str] | str | None = None,
     alpha: float = 0.05,
-    resolution: float = 0.25,
+    resolution: float = SHARE,
 ) -> Outcome:
     """Predict, measure at a ladder of widths, and compare.
 
@@ -128,7 +131,7 @@ def verify(
         order: 0 for infinite width only, 1 for the first corrections in 1/width too.
         observables: names, or "all" of that order; by default those that `whydeep.predict` gives.
         alpha: probability that a correct theory disagrees anywhere in the table.
-        resolution: the share of a prediction that a row must be able to see.
+        resolution: the share of a prediction that a row must be known to (see `compare`).
 
     Raises:
         InputError: bad inputs or numbers, refused before anything is computed.
@@ -153,8 +156,8 @@ def verify(
         predicted = predict(network, x, order=order, observables=observables)
     measured = tuple(
         measure(
-            network, x, draws=draws, seed=plan.seed, observables=names, rungs=plan.rungs,
-            sampler=plan.sampler, dtype=plan.dtype,
+            network, x, draws=draws, ntk_draws=draws, seed=plan.seed, observables=names,
+            rungs=plan.rungs, sampler=plan.sampler, dtype=plan.dtype,
             # Beyond the vertex the plain sampler knows the bare definitions only.
             average_last=plan.sampler != "plain" or _group(names[-1]) < 2,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
 from whydeep.arguments import instance
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import OBSERVABLES, ByName, expand
@@ -34,6 +35,8 @@ class Density:
     mean: np.ndarray
     stderr: np.ndarray
 
+    __repr__ = brief
+
 
 @by_content
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ class Measurement(ByName):
             components)``, in the order of `whydeep.observables`.
         layers: by observable, the labels of its layers.
         draws: of the widest network of the ladder; a rung of half the width has twice as many.
+            The most, where observables were drawn apart.
         seed: of all random numbers.
         sampler: "conditional" or "plain".
         dtype: of the arithmetic; sums over batches are float64.
         seconds: what it took, compilation included.
         density: of an output preactivation, or None.
+        drawn: by observable, the draws of each; `draws` of all where it is empty.
     """
 
     network: Network
@@ -67,6 +72,7 @@ class Measurement(ByName):
     dtype: str
     seconds: float
     density: Density | None = None
+    drawn: Mapping[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> xr.DataArray:
         return self._expand(name, self._batches(name)[0].mean(axis=0))
@@ -88,6 +94,11 @@ class Measurement(ByName):
             error = last.std(0, ddof=1).max() / np.sqrt(len(last))
             lines.append(f"  {name:<18} last layer up to {scale:.4g}, standard error {error:.1g}")
         return "\n".join(lines)
+
+    def draws_of(self, name: str) -> int:
+        """How many networks of the widest rung an observable was measured on."""
+        self._batches(name)
+        return self.drawn.get(name, self.draws)
 
     @property
     def rungs(self) -> int:

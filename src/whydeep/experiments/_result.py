@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.results import by_content
 
@@ -102,6 +103,8 @@ class Curve:
     series: int = 0
     dash: str = "solid"
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -125,6 +128,8 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -141,6 +146,8 @@ class Findings:
     panels: tuple[Panel, ...]
     lead: str
     notes: tuple[str, ...] = ()
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,8 @@ class Result:
     alpha: float = ALPHA
     effort: float = 1.0
     rows: tuple[Row, ...] = field(init=False)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:

@@ -13,6 +13,7 @@ import numpy as np
 from whydeep import activations
 from whydeep.activations import ACTIVATION, ScalarFunction
 from whydeep.arguments import takes
+from whydeep.brief import brief
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian._tables import self_means
 
@@ -58,6 +59,8 @@ class Criticality:
     points: tuple[CriticalPoint, ...]
     reason: str = ""
     fallback: tuple[float, float] | None = None
+
+    __repr__ = brief
 
     @property
     def preferred(self) -> CriticalPoint:

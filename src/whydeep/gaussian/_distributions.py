@@ -41,7 +41,9 @@ def density_derivatives(x: np.ndarray, deviation: np.ndarray, order: int) -> np.
     out, hermite, before = [], np.ones_like(w), np.zeros_like(w)
     for r in range(order + 1):
         limit = np.where(x == 0, np.inf if r == 0 else np.nan, 0.0)
-        out.append(np.where(still, limit, (-1.0) ** r * hermite * density / scale ** (r + 1)))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            value = (-1.0) ** r * hermite * density / scale ** (r + 1)
+        out.append(np.where(still, limit, value))
         hermite, before = w * hermite - r * before, hermite
     return np.stack(out)
 
@@ -206,12 +208,15 @@ class _Conditional:
             m = i - 1 - level
             for t in range(m + 1):
                 weight = jumps[k, level] * (-1.0) ** m * math.comb(m, t)
-                weight = weight * self.density[m - t, :, k] * self.slope**t
-                # No weight, no term: 0 times the infinite mean at perfect correlation is 0.
-                used = weight != 0
-                mean = self._mean(jumps, k, j + t, first)
-                total[used] += weight[used] * mean[used]
-                doubt[used] += np.abs(weight[used]) * self.doubt[j + t, used, k]
+                # A sample without variance at a kink has no such mean: NaN, which a fluctuation of
+                # that sample, zero, leaves out.
+                with np.errstate(invalid="ignore"):
+                    weight = weight * self.density[m - t, :, k] * self.slope**t
+                    # No weight, no term: 0 times the infinite mean at perfect correlation is 0.
+                    used = weight != 0
+                    mean = self._mean(jumps, k, j + t, first)
+                    total[used] += weight[used] * mean[used]
+                    doubt[used] += np.abs(weight[used]) * self.doubt[j + t, used, k]
         return total, doubt
 
     def _mean(self, jumps: np.ndarray, k: int, order: int, first: int) -> np.ndarray:

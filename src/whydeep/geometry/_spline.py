@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.arguments import anything, array, as_array, count, takes
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import Maximum, PiecewiseLinear
 from whydeep.geometry.readers import piecewise_linear
@@ -48,6 +49,8 @@ class Spline:
     layer: int
     unit: int
     nearest: np.ndarray
+
+    __repr__ = brief
 
     @takes(self=anything, output=count(0))
     def template(self, output: int) -> np.ndarray:

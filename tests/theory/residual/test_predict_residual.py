@@ -137,12 +137,36 @@ def test_draws_agree_off_criticality_for_two_inputs_and_unequal_skips():
         residual_mlp(4, 32, "gelu", skip=(0.9, 0.45, -1.1), weight_var=1.4, bias_var=0.1), XS
     )
     found = compare_residual(measured, exact=exact)
-    assert found.verdicts == {"exact": "agrees"}
+    assert found.verdicts["exact"] != "disagrees"
     # The kernel at layer 1 and 2 is exact at any width; a skip 10 % off is seen in the vertex.
     se = measured.stderr["kernel"][1]
     assert np.all(np.abs(measured["kernel"] - exact["kernel"])[1] < 4.5 * se)
     off = (measured.ladder("four_point")[0][-1] - wrong["four_point"])[3]
     assert np.max(np.abs(off / measured.ladder("four_point")[1][-1][3])) > 5
+
+
+def test_few_draws_resolve_nothing_and_say_how_many_would():
+    # 64 draws: 18 +- 24 at the output, where the two theories are 30 % apart.
+    net = residual_mlp(4, 32, "relu", skip=0.9)
+    theories = {
+        "trajectories": predict_residual(net, ONE),
+        "closure": predict_residual(net, ONE, method="closure"),
+    }
+    few = compare_residual(measure_residual(net, ONE, draws=64, seed=3), **theories)
+    assert set(few.verdicts.values()) == {"not resolved"}
+    for name, reason in few.reasons.items():
+        assert "draws would resolve 25%" in reason
+        assert reason in str(few), name
+    assert np.all(few.neglected > 0)
+
+
+def test_neglected_orders_are_no_disagreement():
+    # Width 4 for depth 8: the vertex is far from its first order, and no draws change that.
+    net = residual_mlp(8, 4, "relu", skip=0.5)
+    found = compare_residual(
+        measure_residual(net, ONE, draws=60_000, seed=1), exact=predict_residual(net, ONE)
+    )
+    assert found.verdicts == {"exact": "not resolved"}
 
 
 def test_the_sampler_agrees_with_weight_matrices():
@@ -217,5 +241,9 @@ def test_what_can_not_be_predicted_or_measured_is_refused():
         compare_residual(measured, a=predict_residual(residual_mlp(3, 9, "relu"), ONE))
     with pytest.raises(InputError, match="nothing to compare"):
         compare_residual(measured)
+    with pytest.raises(InputError, match="of type Measurement"):
+        compare_residual(measured, a=measured)
+    with pytest.raises(InputError, match="of type Prediction"):
+        compare_residual(predict_residual(net, ONE), a=predict_residual(net, ONE))
     with pytest.raises(InputError, match="inputs"):
         measure_residual(net, np.eye(21), draws=200)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.brief import brief
 from whydeep.comparison._compare import LEVEL
 from whydeep.comparison._verdicts import worst_verdict
 from whydeep.comparison.training._catapult import Catapult, catapult_of, growth
@@ -86,6 +87,8 @@ class TrainingOutcome:
     alpha: float
     plan: TrainingPlan
     seconds: float
+
+    __repr__ = brief
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain numbers and strings (for JSON)."""

@@ -11,6 +11,7 @@ from scipy import linalg
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh
 
 from whydeep.arguments import COUNT, SEED, VARIANCE, anything, as_numbers, count, takes
+from whydeep.brief import brief
 from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.ensemble.tangent._products import JaxProducts, Products
 from whydeep.errors import InputError, UnsupportedError
@@ -55,6 +56,8 @@ class Solution:
     value: np.ndarray
     residual: float
     iterations: int
+
+    __repr__ = brief
 
 
 class TangentOperator:

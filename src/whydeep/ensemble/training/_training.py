@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from whydeep.arguments import choice
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.observables import ByName
@@ -34,6 +35,8 @@ class Recorded:
     dims: tuple[str, ...]
     meaning: str
     costly: bool = False
+
+    __repr__ = brief
 
 
 _PAIR = ("input_1", "input_2")

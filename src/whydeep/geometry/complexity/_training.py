@@ -19,6 +19,7 @@ from whydeep.arguments import (
     each,
     takes,
 )
+from whydeep.brief import brief
 from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.complexity._local import local_complexity
@@ -62,6 +63,8 @@ class ComplexityHistory:
     complexity: dict[str, tuple[LocalComplexity, ...]]
     network: PiecewiseLinear
     seed: int
+
+    __repr__ = brief
 
     def mean(self, points: str) -> np.ndarray:
         """Mean complexity at one set of points: (records,)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whydeep.arguments import count, instance, takes
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.geometry.counts._depth import interpolant
 from whydeep.geometry.pieces import Matrix, PiecewiseLinear, from_layers
@@ -132,6 +133,8 @@ class SquareTable:
     deep_error: np.ndarray
     shallow_pieces: np.ndarray
     shallow_error: np.ndarray
+
+    __repr__ = brief
 
     def __str__(self) -> str:
         lines = [

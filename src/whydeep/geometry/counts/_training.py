@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.arguments import COUNT, POSITIVE, RATE, SEED, anything, array, count, each, takes
+from whydeep.brief import brief
 from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.complexity import (
@@ -60,6 +61,8 @@ class PieceHistory:
     expected_stderr: np.ndarray
     network: PiecewiseLinear
     seed: int
+
+    __repr__ = brief
 
     @property
     def region_ratio(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.arguments import SEED, count, takes
+from whydeep.brief import brief
 from whydeep.data import INPUTS, check_inputs
 from whydeep.geometry.dimension._dimension import from_distances
 from whydeep.geometry.dimension._neighbours import blocks, neighbours
@@ -41,6 +42,8 @@ class ManifoldTest:
     participation: float
     draws: int
     seed: int
+
+    __repr__ = brief
 
     @property
     def z(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.arguments import COUNT, anything, takes
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.geometry.landscape._losses import Loss, read_loss
 from whydeep.network import check_whole
@@ -36,6 +37,8 @@ class Trajectory:
     coordinates: np.ndarray
     explained: np.ndarray
     random_walk: np.ndarray
+
+    __repr__ = brief
 
 
 def random_directions(

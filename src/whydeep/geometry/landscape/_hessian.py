@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from whydeep.arguments import COUNT, SEED, anything, choice, takes
+from whydeep.brief import brief
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.landscape._losses import Loss, finite, read_loss
 from whydeep.network import check_whole
@@ -38,6 +39,8 @@ class HessianSpectrum:
     eigenvectors: tuple[Any, ...]
     residuals: np.ndarray
     products: int
+
+    __repr__ = brief
 
 
 @takes(

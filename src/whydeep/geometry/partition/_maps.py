@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.brief import brief
 from whydeep.geometry.partition._work import Slice
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.progress import phase
@@ -28,6 +29,8 @@ class AffineMaps:
 
     A: np.ndarray
     b: np.ndarray
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.b)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.arguments import NUMBER, anything, array, count, each, takes
+from whydeep.brief import brief
 from whydeep.geometry.partition._areas import areas_of
 from whydeep.geometry.partition._cells import Cells
 from whydeep.geometry.partition._front import make_slice
@@ -44,6 +45,8 @@ class RegionStatistics:
     area_decades: np.ndarray
     edges: np.ndarray
     lengths: np.ndarray
+
+    __repr__ = brief
 
     @property
     def mean_edges(self) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.brief import brief
 from whydeep.geometry.partition._cells import Cells, window_cell, window_corners
 from whydeep.geometry.partition._scan import MOST, column_maxima, interpolate, scan
 from whydeep.geometry.partition._split import split
@@ -47,6 +48,8 @@ class Slice:
     v: np.ndarray
     window: tuple[float, float, float, float]
     layers: int
+
+    __repr__ = brief
 
     def inputs(self, points: np.ndarray) -> np.ndarray:
         """Points of the plane, (N, 2), as inputs."""

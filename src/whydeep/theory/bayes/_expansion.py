@@ -34,6 +34,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy import linalg
 
+from whydeep.brief import brief
 from whydeep.errors import InputError
 
 __all__ = ["Expansion", "FullVertex", "Vertex", "expand_posterior"]
@@ -90,6 +91,8 @@ class Expansion:
     wiring: np.ndarray
     log_evidence: float
     log_evidence_correction: float
+
+    __repr__ = brief
 
 
 def expand_posterior(

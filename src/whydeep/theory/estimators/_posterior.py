@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.theory.estimators._memory import check_memory
@@ -49,6 +50,8 @@ class Posterior:
     x: np.ndarray
     factor: Factor
     dual: np.ndarray
+
+    __repr__ = brief
 
     def mean(self, x: np.ndarray) -> np.ndarray:
         """(M, outputs)."""
@@ -93,6 +96,8 @@ class TrainedEnsemble:
     factor: Factor
     dual: np.ndarray
     nngp: np.ndarray
+
+    __repr__ = brief
 
     def mean(self, x: np.ndarray) -> np.ndarray:
         """(M, outputs)."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.progress import progress_bar
@@ -61,6 +62,8 @@ class Setting:
     noise: float
     C: float = 1.0
 
+    __repr__ = brief
+
     def network(self) -> Network:
         """The network it stands for."""
         return settle(self.net, self.depth, self.weight_var, self.bias_var)
@@ -79,6 +82,8 @@ class Trial:
     setting: Setting
     score: float
     rank: tuple[float, ...]
+
+    __repr__ = brief
 
 
 def combinations(start: Setting, grid: Mapping[str, Sequence[Any]]) -> list[list[Setting]]:

@@ -17,6 +17,8 @@ import numpy as np
 import xarray as xr
 from scipy.special import digamma, gammaln, polygamma
 
+from whydeep.brief import brief
+
 __all__ = ["LogVariance", "factor_moments", "log_factor"]
 
 _STEP = 0.05  # of log t; what is integrated is analytic within pi/2 of the line: error e^-190
@@ -43,6 +45,8 @@ class LogVariance:
     mean: xr.DataArray
     variance: xr.DataArray
     alive: xr.DataArray
+
+    __repr__ = brief
 
 
 def factor_moments(slopes: tuple[float, float], width: int, order: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from whydeep.observables import BASIC, OBSERVABLES, expand, reduce
 from whydeep.theory.finite._kernel import Layer, infinite_width, tangent_kernels
 from whydeep.theory.finite._prediction import Prediction
 from whydeep.theory.finite._recursion import first_order, needed
+from whydeep.theory.finite._related import related
 
 __all__ = ["predict"]
 
@@ -87,7 +88,9 @@ def predict(
         A `Prediction`: ``predicted["four_point"]`` is an ``xarray.DataArray`` with dimensions
         ``(layer, input_1, ..., input_4)``; ``.tolerance``, ``.valid``, ``.cite()`` beside it. NaN,
         with an infinite tolerance, where two inputs that a kinked activation cannot tell apart
-        (collinear ones, without biases) leave a product of delta functions.
+        leave a product of delta functions. Without biases, multiples of an input whose
+        preactivations are multiples of its own at every width (all of them for relu, leaky_relu
+        and abs, opposites for an odd activation, a row of zeros) are exact.
 
     Raises:
         InputError: bad inputs, order or names; so many inputs that N^4 numbers a layer and
@@ -121,17 +124,27 @@ def predict(
             )
     distinct, back = np.unique(x, axis=0, return_inverse=True)
     _check_memory(network, len(x), len(distinct), [w for w in wanted if w not in missing])
-    layers = list(infinite_width(network, distinct))
-    results = _compute(network, x.shape[1], layers, [w for w in wanted if w not in missing])
     index = back.reshape(-1)
     values, tolerance, valid = {}, {}, {}
-    for name, estimates in results.items():
-        take = np.ix_(*[index] * OBSERVABLES[name].samples)
-        values[name] = _labelled(name, [e.value[take] for e in estimates])
-        tolerance[name] = _labelled(name, [e.error[take] for e in estimates])
-        if OBSERVABLES[name].order == 1:
-            good = np.stack([g[take] for g in _valid(network, layers, name)])
-            valid[name] = values[name].copy(data=good)
+    asked = [w for w in wanted if w not in missing]
+    for names in _alike(network, asked):
+        few = related(
+            network, distinct, multiples=bool(needed(names)), tangent=any("ntk" in n for n in names)
+        )
+        layers = list(infinite_width(network, distinct[few.rows]))
+        for name, estimates in _compute(network, x.shape[1], layers, names).items():
+            take = np.ix_(*[index] * OBSERVABLES[name].samples)
+            full = [few.spread(e.value, k)[take] for k, e in enumerate(estimates, start=1)]
+            values[name] = _labelled(name, full)
+            doubt = [few.spread(e.error, k)[take] for k, e in enumerate(estimates, start=1)]
+            tolerance[name] = _labelled(name, [np.abs(part) for part in doubt])
+            if OBSERVABLES[name].order == 1:
+                masks = _valid(network, layers, name)
+                good = np.stack([few.spread_mask(part)[take] for part in masks])
+                valid[name] = values[name].copy(data=good)
+    values, tolerance, valid = (
+        {name: part[name] for name in asked if name in part} for part in (values, tolerance, valid)
+    )
     return Prediction(
         network=network,
         inputs=x,
@@ -142,6 +155,15 @@ def predict(
         sources={name: _SOURCES[name] for name in values},
         missing={name: reason for name, reason in missing.items() if name in wanted},
     )
+
+
+def _alike(network: Network, names: list[str]) -> list[list[str]]:
+    """The names by what inputs are related for: all together unless biases are only trained."""
+    kernels = [name for name in names if "ntk" not in name]
+    trained = any(rate != 0 for rate, _ in network.learning_rates(1))
+    if network.activation.smooth or not trained or any(d.bias_var for d in network.dense):
+        return [names]
+    return [part for part in (kernels, [n for n in names if n not in kernels]) if part]
 
 
 def _wanted(observables: Iterable[str] | None, known: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ import numpy as np
 from whydeep import activations
 from whydeep.activations import ACTIVATION, ScalarFunction
 from whydeep.arguments import takes
+from whydeep.brief import brief
 from whydeep.gaussian import CriticalPoint, critical, single_means
 
 __all__ = ["CriticalExponents", "critical_exponents"]
@@ -57,6 +58,8 @@ class CriticalExponents:
     vertex_slope: float
     correction_slope: float | None
     reason: str = ""
+
+    __repr__ = brief
 
 
 @takes(activation=ACTIVATION)

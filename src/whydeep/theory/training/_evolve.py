@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from whydeep.arguments import POSITIVE, as_numbers, choice, refusal
+from whydeep.brief import brief
 from whydeep.data import LABELS
 from whydeep.errors import InputError
 from whydeep.results import by_content
@@ -66,6 +67,8 @@ class Evolution:
     spread: np.ndarray
     left: np.ndarray
     mode_loss: np.ndarray
+
+    __repr__ = brief
 
 
 def evolve(

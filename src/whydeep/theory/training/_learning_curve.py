@@ -24,6 +24,7 @@ from scipy import linalg
 from scipy.optimize import brentq
 
 from whydeep.arguments import VARIANCE, array, takes
+from whydeep.brief import brief
 from whydeep.data import LABELS
 from whydeep.errors import InputError
 from whydeep.results import by_content
@@ -45,6 +46,8 @@ class Spectrum:
 
     eigenvalues: np.ndarray
     powers: np.ndarray
+
+    __repr__ = brief
 
 
 @by_content
@@ -73,6 +76,8 @@ class LearningCurve:
         "samples are independent; the error is averaged over training sets and test inputs",
     )
     source: str = "Bordelon, Canatar and Pehlevan 2020; Canatar, Bordelon and Pehlevan 2021"
+
+    __repr__ = brief
 
 
 _MODES = array(dims=(0, 1), least=0)

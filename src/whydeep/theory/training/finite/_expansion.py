@@ -24,6 +24,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from whydeep.brief import brief
 from whydeep.theory.training._dynamics import Descent, Flow
 from whydeep.theory.training._eigenbasis import Eigenbasis, eigenbasis
 from whydeep.theory.training.finite._diagrams import Diagram, Leg, evaluate, first_order
@@ -59,6 +60,8 @@ class OutputTensors:
     T: np.ndarray
     U: np.ndarray
 
+    __repr__ = brief
+
     def turned(self, axes: np.ndarray) -> dict[str, np.ndarray]:
         """All tensors in other axes, ``axes @`` on every index, by letter."""
         letters = {"kernel": "K", "kernel_correction": "K1", "ntk_correction": "H1"}
@@ -90,6 +93,8 @@ class Expansion:
     covariance_correction: np.ndarray
     ntk_change: np.ndarray
     basis: Eigenbasis
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
