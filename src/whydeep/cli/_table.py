@@ -24,6 +24,8 @@ def print_outcome(outcome: Outcome, inputs: str, written: Path | None, *, all_la
     console.print(_full(comparison) if all_layers else _compact(comparison))
     for name, reason in comparison.missing.items():
         console.print(f"[dim]{OBSERVABLES[name].title}: none, {escape(reason)}[/]")
+    for note in comparison.left_out:
+        console.print(f"[dim]not compared: {escape(note)}[/]")
     console.print()
     verdict = comparison.verdict
     headline = coloured(verdict, f"{MARKS[verdict]} {HEADLINES[verdict]}")

@@ -126,7 +126,7 @@ class Comparison:
             p_value, z = ("exact", "") if row.exact else (f"{row.p_value:.2f}", f"{row.z:+.1f}")
             lines.append(
                 f"{row.observable:<18} {layer:>5}  {ratio_text(row):<22} {z:>5} "
-                f"{p_value:>6} {pattern:>7} {known_text(row):>13}  {self.verdict_text(row)}"
+                f"{p_value:>6} {pattern:>7} {known_text(row):>13}  {self._verdict_text(row)}"
             )
         lines += [f"{n:<18} {'':>5}  none: {reason}" for n, reason in self.missing.items()]
         lines += [f"not compared: {note}" for note in self.left_out]
@@ -146,7 +146,7 @@ class Comparison:
             "print shows the table>"
         )
 
-    def verdict_text(self, row: Row) -> str:
+    def _verdict_text(self, row: Row) -> str:
         """The verdict of a row, with its reason where it is not plain from the row itself."""
         plain = row.verdict == "agrees" and abs(row.z) <= self.limit
         return row.verdict if plain else f"{row.verdict}: {row.reason}"
