@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 
 from whydeep.activations import ScalarFunction
-from whydeep.gaussian._smoothed import Smoothed, gaussian_weights, smoothed
+from whydeep.gaussian._smoothed import Smoothed, gaussian_weights, octave, smoothed
 
 __all__ = ["PairMeans", "any_pair_means", "within_reach"]
 
@@ -42,6 +42,7 @@ class PairMeans:
         slope: <s'_a s'_b>, without jumps.
         difference: <(s_a - s_b)^2>.
         total: <(s_a + s_b)^2>.
+        bend: <(s'_a - s'_b)^2>, without jumps.
         error: of all, relative to the means of each sample with itself.
     """
 
@@ -49,6 +50,7 @@ class PairMeans:
     slope: np.ndarray
     difference: np.ndarray
     total: np.ndarray
+    bend: np.ndarray
     error: float
 
 
@@ -56,7 +58,7 @@ def within_reach(activation: ScalarFunction, variance: float) -> bool:
     """Whether tables exist up to this variance: the function is finite there, and not too rich."""
     if not 0.0 <= variance < np.inf:
         return False
-    return smoothed(activation, int(_octave(np.array([math.sqrt(variance)]), None)[0])) is not None
+    return smoothed(activation, octave(math.sqrt(variance))) is not None
 
 
 def any_pair_means(
@@ -88,20 +90,19 @@ def any_pair_means(
     deviations = np.sqrt(np.stack([qa, qb]))
     widths, rates = deviations * np.sqrt(near), deviations * np.sqrt(1.0 - near)
     rates[1] = np.where(minus <= plus, rates[1], -rates[1])
-    top = float(deviations.max(initial=0.0))
-    octaves = _octave(deviations, top)
+    octaves = _octaves(deviations)
     numbers = np.empty(deviations.shape, dtype=np.int64)
     known: dict[int, Smoothed] = {}
-    for octave in np.unique(octaves):
-        found = smoothed(activation, int(octave))
+    for power in np.unique(octaves):
+        found = smoothed(activation, int(power))
         if found is None:
             return None
-        known[int(octave)] = found
-        here = octaves == octave
+        known[int(power)] = found
+        here = octaves == power
         numbers[here] = found.number(widths[here])
     keys, place = np.unique(np.stack([octaves, numbers], -1).reshape(-1, 2), axis=0,
                             return_inverse=True)  # fmt: skip
-    bands = [known[int(octave)].band(int(number)) for octave, number in keys]
+    bands = [known[int(power)].band(int(number)) for power, number in keys]
     place = place.reshape(deviations.shape)
     ends = np.array([[band.low, band.high] for band in bands])
     low, high = ends[place, 0], ends[place, 1]
@@ -110,7 +111,7 @@ def any_pair_means(
     starts = np.cumsum([0, *(len(band.table) for band in bands)])
     edges = np.concatenate([band.edges for band in bands])
     table = np.concatenate([band.table for band in bands])
-    out = np.empty((4, qa.size))
+    out = np.empty((5, qa.size))
     # pairs of one row of tables follow each other: that row is contracted once
     order = np.lexsort((tau[1], tau[0], place[1], place[0]))
     reach = max(found.reach for found in known.values())
@@ -120,29 +121,28 @@ def any_pair_means(
     )  # fmt: skip
     error = _ROUNDING + sum(found.tail for found in known.values())
     error += 4.0 * max(band.error for band in bands)
-    return PairMeans(out[0], out[1], out[2], out[3], error)
+    return PairMeans(*out, error)
 
 
-def _octave(deviation: np.ndarray, top: float | None) -> np.ndarray:
+def _octaves(deviations: np.ndarray) -> np.ndarray:
     """Which table each deviation reads: one for all that are not small, so that few are made."""
-    with np.errstate(divide="ignore"):
-        own = np.ceil(np.log2(deviation) / _OCTAVES) * _OCTAVES
-    own = np.maximum(own, -1000)
-    if top is not None and top > 2.0**_ALONE:
-        own = np.where(own > _ALONE, math.ceil(math.log2(top)), own)
-    return own.astype(np.int64)
+    out = np.array([octave(float(value)) for value in np.unique(deviations)])
+    out = -(-out // _OCTAVES) * _OCTAVES
+    if out.size and out[-1] > _ALONE:
+        out[out > _ALONE] = out[-1]
+    return out[np.searchsorted(np.unique(deviations), deviations)]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 @no_type_check
 def _integrate(order, edges, table, starts, still, place, tau, widths, rates, reach, out, most):
     terms = table.shape[2]
-    rows = np.empty((2, most, 3, terms))
+    rows = np.empty((2, most, 4, terms))
     borders = np.empty((2, most + 1))
     breaks = np.empty(2 * most + 64)
     size = _NODES.size
     x, weight = np.empty(size), np.empty(size)
-    values = np.empty((2, 3, size))
+    values = np.empty((2, 4, size))
     t = np.empty(size)
     counts = np.zeros(2, np.int64)
     before = -1
@@ -189,7 +189,7 @@ def _integrate(order, edges, table, starts, still, place, tau, widths, rates, re
                     breaks[count] = point
                     count += 1
         sorted_breaks = np.sort(breaks[:count])
-        image = slope = difference = total = 0.0
+        image = slope = difference = total = bend = 0.0
         cells = np.zeros(2, np.int64)
         for panel in range(count - 1):
             start, end = sorted_breaks[panel], sorted_breaks[panel + 1]
@@ -208,7 +208,7 @@ def _integrate(order, edges, table, starts, still, place, tau, widths, rates, re
                 scale = 2.0 / (borders[side, k + 1] - borders[side, k])
                 for j in range(size):
                     t[j] = (rate * x[j] - borders[side, k]) * scale - 1.0
-                for f in range(3):
+                for f in range(4):
                     row = rows[side, k, f]
                     target = values[side, f]
                     for j in range(size):
@@ -224,7 +224,10 @@ def _integrate(order, edges, table, starts, still, place, tau, widths, rates, re
             for j in range(size):
                 a, b = values[0, 0, j], values[1, 0, j]
                 image += weight[j] * a * b
-                slope += weight[j] * values[0, 1, j] * values[1, 1, j]
+                rate_a, rate_b = values[0, 1, j], values[1, 1, j]
+                slope += weight[j] * rate_a * rate_b
+                turn = values[0, 3, j] + values[1, 3, j] + (rate_a - rate_b) ** 2
+                bend += weight[j] * turn
                 alone = wa * values[0, 2, j] + wb * values[1, 2, j]
                 difference += weight[j] * (alone + (a - b) * (a - b))
                 total += weight[j] * (alone + (a + b) * (a + b))
@@ -232,6 +235,7 @@ def _integrate(order, edges, table, starts, still, place, tau, widths, rates, re
         out[1, pair] = slope
         out[2, pair] = difference
         out[3, pair] = total
+        out[4, pair] = bend
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
@@ -244,7 +248,7 @@ def _contract(table, first, last, tau, out):
     for j in range(2, waves.size):
         waves[j] = 2.0 * tau * waves[j - 1] - waves[j - 2]
     for k in range(first, last):
-        for f in range(3):
+        for f in range(4):
             for n in range(table.shape[2]):
                 total = 0.0
                 for j in range(waves.size):

@@ -1,6 +1,7 @@
 """A function of one variable averaged over Gaussians of every width, as tables of polynomials.
 
-    P(m, w) = E s(m + w u)        P'(m, w) = E s'(m + w u)        V(m, w) = Var s(m + w u) / w^2
+    P(m, w) = E s(m + w u)        P'(m, w) = E s'(m + w u)
+    V(m, w) = Var s(m + w u) / w^2        V'(m, w) = Var s'(m + w u)
 
 for standard normal u. Whatever s does, these are smooth in m on the scale of w (or of s, if that is
 larger) and in log w: bands of w, each half an octave, are cut into cells in m that are halved
@@ -24,7 +25,7 @@ from numba import njit
 from whydeep.activations import ScalarFunction
 from whydeep.gaussian._pieces import DEGREE, Pieces, chebyshev_fit, monomials, pieces
 
-__all__ = ["LOWEST", "Band", "Smoothed", "gaussian_weights", "smoothed"]
+__all__ = ["LOWEST", "Band", "Smoothed", "gaussian_weights", "octave", "single_images", "smoothed"]
 
 LOWEST = -76
 """Bands below the widest after which w counts as 0: by then w / sqrt(q) is 1e-11 or less."""
@@ -47,8 +48,8 @@ class Band:
 
     Args:
         edges: of the cells in m, (cells + 1,).
-        table: of P, P' and V: powers of m over its cell, Chebyshev polynomials of w over the band,
-            (cells, 3, DEGREE + 1, widths).
+        table: of P, P', V and V': powers of m over its cell, Chebyshev polynomials of w over the band,
+            (cells, 4, DEGREE + 1, widths).
         low: smallest w.
         high: largest w.
         error: what is left out, relative to the largest |s| and |s'| nearer to 0.
@@ -98,7 +99,7 @@ class Smoothed:
 
     def _itself(self, _: int) -> Band:
         known = self.known
-        table = np.zeros((len(known.edges) - 1, 3, DEGREE + 1, _WIDTHS))
+        table = np.zeros((len(known.edges) - 1, 4, DEGREE + 1, _WIDTHS))
         table[:, :2, :, 0] = known.coefficients
         return Band(known.edges, table, 0.0, 0.0, known.error)
 
@@ -131,15 +132,15 @@ class Smoothed:
         while len(open_cells):
             middle, half = open_cells.mean(axis=1), (open_cells[:, 1] - open_cells[:, 0]) / 2.0
             m = middle[:, None] + half[:, None] * t
-            values = np.empty((m.size, _WIDTHS, 3))
+            values = np.empty((m.size, _WIDTHS, 4))
             _means(
                 self.known.edges, self.known.coefficients, m.ravel(), widths, self.reach, values
             )
-            values = values.reshape(len(m), len(t), _WIDTHS, 3)
+            values = values.reshape(len(m), len(t), _WIDTHS, 4)
             found = np.einsum("cmwf,mi,wj->cfij", values, basis, width_basis, optimize=True)
             inner = np.abs(open_cells).min(axis=1)
             image, slope = self.known.largest(inner + high)
-            scale = np.maximum(np.stack([image, slope, slope**2], axis=1), 1e-300)
+            scale = np.maximum(np.stack([image, slope, slope**2, slope**2], axis=1), 1e-300)
             ends = np.abs(found[:, :, -2:]).max(axis=3).sum(axis=2) / scale
             left = ends.max(axis=1)
             noise = (left <= _NOISE) & (left > 0.5 * before)  # rounding, which no halving mends
@@ -184,10 +185,33 @@ def smoothed(activation: ScalarFunction, octave: int) -> Smoothed | None:
     return None
 
 
+def single_images(activation: ScalarFunction, variance: np.ndarray) -> np.ndarray | None:
+    """<s> and <s'> (jumps left out) at variances q, shape (2, N); None where s is out of reach."""
+    deviation = np.sqrt(variance)
+    out = np.empty((2, deviation.size))
+    for place, width in enumerate(deviation):
+        known = smoothed(activation, octave(float(width)))
+        if known is None:
+            return None
+        values = np.empty((1, 1, 4))
+        table = known.known
+        _means(
+            table.edges, table.coefficients, np.zeros(1), np.array([max(width, 1e-300)]),
+            known.reach, values,
+        )  # fmt: skip
+        out[:, place] = values[0, 0, :2]
+    return out
+
+
+def octave(deviation: float) -> int:
+    """The power of two that covers a deviation."""
+    return max(math.ceil(math.log2(deviation)), -500) if deviation > 0.0 else -500
+
+
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 @no_type_check
 def _means(edges, coefficients, m, widths, reach, out):
-    """P, P' and V at all m and w: into `out`, (m, w, 3).
+    """P, P', V and V' at all m and w: into `out`, (m, w, 4).
 
     Differences s(z) - s(m) are sums of differences along the pieces between z and m, each exact
     relative to itself: V is as precise where s is large as where it is small.
@@ -209,13 +233,16 @@ def _means(edges, coefficients, m, widths, reach, out):
             to_right = own[n] + to_right
         to_left *= -1.0 - t
         to_right *= 1.0 - t
+        own_rate = 0.0
+        for n in range(top, -1, -1):
+            own_rate = own_rate * t + coefficients[home, 1, n]
         for w in range(widths.size):
             width = widths[w]
             k = min(max(np.searchsorted(edges, m[i] - reach * width, side="right") - 1, 0), last)
             entry = to_left
             for between in range(k, home):
                 entry -= rise[between]
-            first = second = slope = 0.0
+            first = second = slope = steep = 0.0
             start, even = -reach, 1
             while start < reach:
                 end = min(even * _PANEL - reach, reach)
@@ -243,7 +270,9 @@ def _means(edges, coefficients, m, widths, reach, out):
                             difference = change[j] * (x[j] + 1.0) + entry
                         first += weight[j] * difference
                         second += weight[j] * difference * difference
-                        slope += weight[j] * (rate[j] * x[j] + rates[0])
+                        turn = rate[j] * x[j] + rates[0] - own_rate
+                        slope += weight[j] * turn
+                        steep += weight[j] * turn * turn
                 if crosses:
                     entry = to_right if k == home else entry + rise[k]
                     k += 1
@@ -251,8 +280,9 @@ def _means(edges, coefficients, m, widths, reach, out):
                     even += 1
                 start = max(start, end)
             out[i, w, 0] = own[0] + first
-            out[i, w, 1] = slope
+            out[i, w, 1] = own_rate + slope
             out[i, w, 2] = max(second - first * first, 0.0) / (width * width)
+            out[i, w, 3] = max(steep - slope * slope, 0.0)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
