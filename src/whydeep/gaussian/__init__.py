@@ -19,6 +19,7 @@ from whydeep.gaussian._moments import (
     self_derivatives,
     slopes,
 )
+from whydeep.gaussian._pair_rule import PairMeans, any_pair_means
 from whydeep.gaussian._single import SingleMeans, single_means
 from whydeep.gaussian._slope_function import TangentTables, slope_function, tangent_tables
 
@@ -28,9 +29,11 @@ __all__ = [
     "Criticality",
     "DerivativeProducts",
     "Estimate",
+    "PairMeans",
     "SecondMoments",
     "SingleMeans",
     "TangentTables",
+    "any_pair_means",
     "critical",
     "derivative_products",
     "image_mean",

@@ -22,8 +22,8 @@ import numpy as np
 
 from whydeep.activations import ScalarFunction
 from whydeep.errors import UnsupportedError
-from whydeep.gaussian._covariance import Covariance
-from whydeep.gaussian._tables import pair_means
+from whydeep.gaussian._pair_rule import any_pair_means
+from whydeep.gaussian._smoothed import single_images
 
 __all__ = ["image_mean", "mean_image", "mean_slope", "series_length", "slope_mean"]
 
@@ -32,8 +32,13 @@ _COINCIDENT = 4.0
 _REACH = 9.0  # standard deviations, beyond which a Gaussian weight is below 1e-17
 _PANEL = np.polynomial.legendre.leggauss(64)
 _LENGTHS = (16, 32, 64, 128, 256, 512)
-_MOST_PAIRS = 200_000
+_MOST_PAIRS = 1_000_000
 _NO_WEIGHT = 1e-20
+_BY_TABLES_ERROR = 1e-13
+_CROWDED = 9.0  # variance from which one panel no longer resolves what happens at unit scale
+
+BY_TABLES = 0
+"""The length of a series that is too long: tables of smoothed functions take its place."""
 
 
 # -- front ------------------------------------------------------------------------------------
@@ -53,7 +58,7 @@ def image_mean(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int | None =
     """
     if _closed(s):
         return _closed_image(s, qa, qb, k)
-    if s.smooth:
+    if s.smooth and length != BY_TABLES:
         return _mehler(s, qa, qb, k, length or _LENGTHS[-2], slope=False)
     return _quadrature(s, qa, qb, k, 0)
 
@@ -65,7 +70,7 @@ def slope_mean(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int | None =
     """
     if _closed(s):
         return _closed_slope(s, qa, qb, k)
-    if s.smooth:
+    if s.smooth and length != BY_TABLES:
         return _mehler(s, qa, qb, k, length or _LENGTHS[-2], slope=True)
     return _quadrature(s, qa, qb, k, 1)
 
@@ -76,14 +81,16 @@ def mean_image(s: ScalarFunction, q: Any) -> Any:
         return jnp.zeros_like(q)
     if s.slopes is not None:
         return (s.slopes[1] - s.slopes[0]) * _root(q / (2.0 * math.pi))
-    return _single(s, q, slope=False)
+    found = _single_by_tables(s, q)
+    return _single(s, q, slope=False) if found is None else found[0]
 
 
 def mean_slope(s: ScalarFunction, q: Any) -> Any:
     """<s'(z)> for variances `q`, an array; jumps of s count."""
     if s.slopes is not None:
         return jnp.full_like(q, (s.slopes[0] + s.slopes[1]) / 2.0)
-    return _single(s, q, slope=True)
+    found = _single_by_tables(s, q) if s.continuous else None
+    return _single(s, q, slope=True) if found is None else found[1]
 
 
 def _closed(s: ScalarFunction) -> bool:
@@ -178,27 +185,34 @@ def _over(top: Any, bottom: Any) -> Any:
 # -- other closed forms -----------------------------------------------------------------------
 
 
+def _determinant(qa: Any, qb: Any, k: Any) -> Any:
+    """qa qb - k^2 >= 0, without the rounding of two products that nearly cancel."""
+    scale, _, sine = _angle(qa, qb, k)
+    plain = qa * qb - k * k
+    return plain + jax.lax.stop_gradient((scale * sine) ** 2 - plain)
+
+
 def _erf_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
     # Williams 1997, Eq. 11, with arctan for arcsin: nothing cancels for large variances.
-    det = 1.0 + 2.0 * (qa + qb) + 4.0 * (qa * qb - k * k)
+    det = 1.0 + 2.0 * (qa + qb) + 4.0 * _determinant(qa, qb, k)
     return (2.0 / math.pi) * jnp.arctan2(2.0 * k, jnp.sqrt(det))
 
 
 def _erf_slope(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
-    det = 1.0 + 2.0 * (qa + qb) + 4.0 * (qa * qb - k * k)
+    det = 1.0 + 2.0 * (qa + qb) + 4.0 * _determinant(qa, qb, k)
     return (4.0 / math.pi) / jnp.sqrt(det)
 
 
 def _gelu_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
     # Tsuchida et al. 2021.
-    det = 1.0 + qa + qb + (qa * qb - k * k)
+    det = 1.0 + qa + qb + _determinant(qa, qb, k)
     both = 0.25 + jnp.arctan2(k, jnp.sqrt(det)) / (2.0 * math.pi)
-    rest = qa * qb - k * k + k * k / (1.0 + qa) + k * k / (1.0 + qb)
+    rest = _determinant(qa, qb, k) + k * k / (1.0 + qa) + k * k / (1.0 + qb)
     return k * both + rest / (2.0 * math.pi * jnp.sqrt(det))
 
 
 def _gelu_slope(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
-    det = 1.0 + qa + qb + (qa * qb - k * k)
+    det = 1.0 + qa + qb + _determinant(qa, qb, k)
     both = 0.25 + jnp.arctan2(k, jnp.sqrt(det)) / (2.0 * math.pi)
     rest = k * (1.0 / (1.0 + qa) + 1.0 / (1.0 + qb) + 1.0 / det)
     return both + rest / (2.0 * math.pi * jnp.sqrt(det))
@@ -219,7 +233,7 @@ def _exponential_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
 
 
 def _gaussian_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
-    return 1.0 / jnp.sqrt(1.0 + 2.0 * (qa + qb) + 4.0 * (qa * qb - k * k))
+    return 1.0 / jnp.sqrt(1.0 + 2.0 * (qa + qb) + 4.0 * _determinant(qa, qb, k))
 
 
 def _gaussian_slope(s: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
@@ -306,12 +320,14 @@ def series_length(s: ScalarFunction, q: np.ndarray, tolerance: float) -> tuple[i
     """How many terms the series needs for these variances, and the relative error it leaves.
 
     Returns:
-        (None, rounding) where no series is needed.
+        (None, 0) where no series is needed; BY_TABLES where none is short enough.
 
     The tail at c = 1, relative to <s^2> (and to q <s'^2> for slopes), bounds that at any c.
     """
-    if _closed(s) or not s.smooth or q.size == 0:
+    if _closed(s) or q.size == 0:
         return None, 0.0
+    if not s.smooth:
+        return BY_TABLES, _BY_TABLES_ERROR
     ends = np.unique(np.array([q.max(), np.median(q)]))
     u, weight, basis = _hermite_functions(_LENGTHS[-1])
     z = np.sqrt(ends)[:, None] * u
@@ -323,7 +339,9 @@ def series_length(s: ScalarFunction, q: np.ndarray, tolerance: float) -> tuple[i
             summed = np.cumsum((value @ basis) ** 2, -1)[:, np.array(_LENGTHS) - 1]
             left = np.abs(total[:, None] - summed) / np.maximum(total[:, None], 1e-300)
             errors = np.maximum(errors, left.max(0))
-    best = int(np.argmax(errors < tolerance)) if (errors < tolerance).any() else -1
+    if not (errors < tolerance).any():
+        return BY_TABLES, _BY_TABLES_ERROR
+    best = int(np.argmax(errors < tolerance))
     return _LENGTHS[best], float(errors[best])
 
 
@@ -392,9 +410,24 @@ def _single(s: ScalarFunction, q: Any, *, slope: bool) -> Any:
     return jnp.where(deviation[..., 0] > 0, mean / safe[..., 0], at_zero)
 
 
+def _traced(*arrays: Any) -> bool:
+    return any(isinstance(a, jax.core.Tracer) for a in arrays)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _single_by_tables(s: ScalarFunction, q: Any) -> Any:
+    """<s> and <s'> where a variance is large; else None."""
+    if _traced(q) or not np.any(np.asarray(q) > _CROWDED):
+        return None
+    values, back = np.unique(np.asarray(q, np.float64), return_inverse=True)
+    if not np.all(np.isfinite(values)):
+        return None
+    found = single_images(s, values)
+    return None if found is None else jnp.asarray(found[:, back.reshape(-1)].reshape(2, *q.shape))
+
+
 def _quadrature(s: ScalarFunction, qa: Any, qb: Any, k: Any, order: int) -> Any:
-    """Pairs with kinks that have no closed form, one by one and exactly."""
-    if any(isinstance(a, jax.core.Tracer) for a in (qa, qb, k)):  # pyright: ignore[reportAttributeAccessIssue]
+    """Means over pairs that have no closed form and no series, from tables (`any_pair_means`)."""
+    if _traced(qa, qb, k):
         raise UnsupportedError(
             f"Kernels of {s.name} can't be differentiated.",
             cause="its means over pairs are computed by quadrature between kinks",
@@ -407,29 +440,25 @@ def _quadrature(s: ScalarFunction, qa: Any, qb: Any, k: Any, order: int) -> Any:
         raise UnsupportedError(
             f"The kernel of {s.name} on this many pairs takes too long.",
             received=f"{len(triples):,} different pairs of preactivations",
-            needed=f"at most {_MOST_PAIRS:,}: each is a quadrature of its own, between kinks",
-            suggestion="fewer inputs, or an activation with a closed form or without kinks",
+            needed=f"at most {_MOST_PAIRS:,}: each is an integral of its own",
+            suggestion="fewer inputs, inputs of unit scale, or an activation with a closed form",
         )
     a, b, c = triples.T
-    values = np.empty(len(triples))
-    for start in range(0, len(triples), 256):
-        part = slice(start, start + 256)
-        values[part] = _block(s, a[part], b[part], c[part], order)
-    return jnp.asarray(values[back.reshape(-1)].reshape(shape))
-
-
-def _block(
-    s: ScalarFunction, a: np.ndarray, b: np.ndarray, c: np.ndarray, order: int
-) -> np.ndarray:
-    size = len(a)
-    c = np.clip(c, -np.sqrt(a * b), np.sqrt(a * b))
-    matrix = np.diag(np.concatenate([a, b]))
-    rows = np.arange(size)
-    matrix[rows, size + rows] = matrix[size + rows, rows] = c
-    cov = Covariance.from_matrix(matrix)
-
-    def integrand(z: np.ndarray) -> list[np.ndarray]:
-        f = s.derivatives(z[:, :2], order)[order]
-        return [f[:, 0] * f[:, 1]]
-
-    return pair_means(s, cov, (rows, size + rows), integrand, 1e-12).value[0]
+    scale = np.sqrt(a) * np.sqrt(b)
+    safe = np.where(scale > 0, scale, 1.0)
+    tiny = _COINCIDENT * np.finfo(jnp.result_type(k).name).eps
+    minus, plus = (np.where(scale > 0, (safe - sign * c) / safe, 1.0 - sign) for sign in (1, -1))
+    minus, plus = (np.where(part > tiny, part, 0.0) for part in (minus, plus))
+    near = minus <= plus
+    minus, plus = np.where(near, minus, 2.0 - plus), np.where(near, 2.0 - minus, plus)
+    found = any_pair_means(s, a, b, minus, plus)
+    if found is None:
+        raise UnsupportedError(
+            f"Means of {s.name} are out of reach at this variance of preactivations.",
+            received=f"a variance of {max(a.max(), b.max()):.3g}",
+            cause="there it is not finite, changes too often, or grows so fast that the rarest "
+            "preactivations decide",
+            suggestion="smaller weight_var and bias_var, or inputs of unit scale",
+        )
+    values = found.slope if order else found.image
+    return jnp.asarray(values[back.reshape(-1)].reshape(shape), jnp.result_type(k))

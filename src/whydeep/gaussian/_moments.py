@@ -12,6 +12,7 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import _closed_forms, _tables
 from whydeep.gaussian._covariance import Covariance, pairs
 from whydeep.gaussian._estimate import Estimate
+from whydeep.gaussian._pair_rule import PairMeans, any_pair_means
 from whydeep.gaussian._products import four_products
 from whydeep.gaussian._refine import ROUNDOFF
 
@@ -27,6 +28,7 @@ __all__ = [
 _PAIR_TOLERANCE = 1e-12
 _PRODUCT_TOLERANCE = 1e-9
 _CANCELLING = 0.05
+_WIDE = 25.0  # a variance from which means over pairs come from tables
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ def second_moments(
     """
     s = activations.get(activation)
     closed = _closed_forms.image_squares(s, cov)
+    if closed is None and (found := _by_tables(s, cov)) is not None:
+        variance = np.diagonal(found.image).copy()
+        sums = np.sqrt(np.multiply.outer(variance, variance))
+        return SecondMoments(variance, found.difference, found.total, found.error * sums)
     if closed is not None:
         return SecondMoments(*closed, 2.0 * ROUNDOFF * (np.abs(closed[2]) + closed[1]))
     a, b = pairs(cov.size)
@@ -144,6 +150,12 @@ def slopes(
         variance = np.diagonal(closed)
         scale = np.sqrt(np.multiply.outer(variance, variance))
         return Estimate(closed, 4.0 * ROUNDOFF * scale)
+    found = _by_tables(s, cov)
+    if found is not None:
+        variance = np.diagonal(found.slope)
+        return Estimate(
+            found.slope, found.error * np.sqrt(np.multiply.outer(variance, variance))
+        )
     table = pair_derivatives(s, cov, 2, tolerance=tolerance)
     return Estimate(table.value[1, 1], table.error[1, 1])
 
@@ -256,6 +268,24 @@ def product_moments(
     means = four_products(s, cov, rows, tolerance)
     back = back.reshape(-1)
     return Estimate(means.value[back], means.error[back])
+
+
+def _by_tables(s: ScalarFunction, cov: Covariance) -> PairMeans | None:
+    """Means of all pairs, (N, N) each, where lattices and panels of one width are too coarse."""
+    if not np.any(cov.variance > _WIDE):
+        return None
+    a, b = np.triu_indices(cov.size)
+    cosine, sine = cov.half_angles()
+    minus, plus = 2.0 * sine[a, b] ** 2, 2.0 * cosine[a, b] ** 2
+    found = any_pair_means(s, cov.variance[a], cov.variance[b], minus, plus)
+    if found is None:
+        return None
+    parts = []
+    for values in (found.image, found.slope, found.difference, found.total, found.bend):
+        full = np.empty((cov.size, cov.size))
+        full[a, b] = full[b, a] = values
+        parts.append(full)
+    return PairMeans(*parts, found.error)
 
 
 def _check_order(order: int) -> None:

@@ -8,8 +8,11 @@ from whydeep.activations import ScalarFunction
 from whydeep.theory.infinite.dense import _hermite
 from whydeep.theory.infinite.dense._kinked_layers import kinked_layer
 from whydeep.theory.infinite.dense._layer_maps import LayerMap
+from whydeep.theory.infinite.dense._tabled_layer import tabled_layer
 
 __all__ = ["layer_map"]
+
+_WIDE = 9.0  # a variance from which panels of one width no longer resolve the unit scale
 
 
 def layer_map(activation: ScalarFunction, variance: float, terms: int = 64) -> LayerMap | None:
@@ -23,7 +26,9 @@ def layer_map(activation: ScalarFunction, variance: float, terms: int = 64) -> L
     if activation.slopes is not None:
         return _homogeneous(activation.slopes, variance)
     if activation.smooth:
-        return _smooth(activation, variance, terms)
+        return _smooth(activation, variance, terms) or tabled_layer(activation, variance)
+    if variance > _WIDE:
+        return tabled_layer(activation, variance)
     return kinked_layer(activation, variance)
 
 
