@@ -186,7 +186,7 @@ def _over(top: Any, bottom: Any) -> Any:
 
 
 def _determinant(qa: Any, qb: Any, k: Any) -> Any:
-    """qa qb - k^2 >= 0, without the rounding of two products that nearly cancel."""
+    """The difference qa qb - k^2 >= 0, without the rounding of two products that nearly cancel."""
     scale, _, sine = _angle(qa, qb, k)
     plain = qa * qb - k * k
     return plain + jax.lax.stop_gradient((scale * sine) ** 2 - plain)

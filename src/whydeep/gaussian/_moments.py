@@ -153,9 +153,7 @@ def slopes(
     found = _by_tables(s, cov)
     if found is not None:
         variance = np.diagonal(found.slope)
-        return Estimate(
-            found.slope, found.error * np.sqrt(np.multiply.outer(variance, variance))
-        )
+        return Estimate(found.slope, found.error * np.sqrt(np.multiply.outer(variance, variance)))
     table = pair_derivatives(s, cov, 2, tolerance=tolerance)
     return Estimate(table.value[1, 1], table.error[1, 1])
 

@@ -6,9 +6,10 @@ of both variances, and independent e. Given x, s_a and s_b are independent:
     <s_a s_b> = E P_a P_b     <s'_a s'_b> = E P'_a P'_b     <(s_a -+ s_b)^2> = E V_a + V_b
                                                                                + (P_a -+ P_b)^2
 
-with P, P' and V at x and the width of e (`_smoothed`): one integral over x, by Gauss-Legendre panels
-that end where polynomials of either sample do. Sums of positive terms, so that distances are exact
-relative to themselves, and nothing degenerates at |c| = 1 or at variances of 1e12 or 1e-12.
+with P, P' and V at x and the width of e (`_smoothed`): one integral over x, by panels of
+Gauss-Legendre nodes that end where polynomials of either sample do. Sums of positive terms, so that
+distances are exact relative to themselves, and nothing degenerates at |c| = 1 or at variances of
+1e12 or 1e-12.
 """
 
 # ruff: noqa: ANN001, ANN202 -- numba infers the types of compiled code
@@ -136,106 +137,96 @@ def _octaves(deviations: np.ndarray) -> np.ndarray:
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 @no_type_check
 def _integrate(order, edges, table, starts, still, place, tau, widths, rates, reach, out, most):
-    terms = table.shape[2]
-    rows = np.empty((2, most, 4, terms))
-    borders = np.empty((2, most + 1))
-    breaks = np.empty(2 * most + 64)
-    size = _NODES.size
-    x, weight = np.empty(size), np.empty(size)
-    values = np.empty((2, 4, size))
-    t = np.empty(size)
-    counts = np.zeros(2, np.int64)
+    """The five means of every pair, in an order in which neighbours share rows of tables."""
+    rows = np.empty((2, most, 4, table.shape[2]))
+    borders, counts = np.empty((2, most + 1)), np.zeros(2, np.int64)
+    room = np.empty(2 * most + 64)
+    values = np.empty((2, 4, _NODES.size))
+    x, weight, t = np.empty(_NODES.size), np.empty(_NODES.size), np.empty(_NODES.size)
     before = -1
-    for index in range(order.size):
-        pair = order[index]
+    for pair in order:
         for side in range(2):
             band = place[side, pair]
-            first, last = starts[band], starts[band + 1]
-            counts[side] = last - first
-            offset = first + band  # edges have one more entry a band
-            same = before >= 0 and place[side, before] == band and (
-                tau[side, before] == tau[side, pair]
-            )
-            if same:
+            known = before >= 0 and place[side, before] == band
+            if known and tau[side, before] == tau[side, pair]:
                 continue
-            if side == 1 and place[0, pair] == band and tau[0, pair] == tau[1, pair]:
-                rows[1, : counts[1]] = rows[0, : counts[1]]
-                borders[1, : counts[1] + 1] = borders[0, : counts[1] + 1]
-                continue
-            _contract(table, first, last, tau[side, pair], rows[side])
-            for k in range(last - first + 1):
-                borders[side, k] = edges[offset + k]
+            counts[side] = starts[band + 1] - starts[band]
+            _contract(table, starts[band], starts[band + 1], tau[side, pair], rows[side])
+            first = starts[band] + band  # edges have one more entry a band
+            borders[side, : counts[side] + 1] = edges[first : first + counts[side] + 1]
         before = pair
-        # breaks in x
-        count = 0
-        even = -reach
-        while even < reach:
-            breaks[count] = even
-            count += 1
-            even += _PANEL
-        breaks[count] = reach
-        count += 1
-        for side in range(2):
-            rate = rates[side, pair]
-            if side == 1 and rates[0, pair] == rates[1, pair] and (
-                place[0, pair] == place[1, pair]
-            ):
+        breaks = _breaks(borders, counts, rates[:, pair], reach, room)
+        out[:, pair] = 0.0
+        wa, wb = widths[0, pair] ** 2, widths[1, pair] ** 2
+        for panel in range(breaks.size - 1):
+            half = 0.5 * (breaks[panel + 1] - breaks[panel])
+            if not half > 0.0:
                 continue
-            if rate == 0.0:
-                continue
-            for k in range(1, counts[side]):
-                point = borders[side, k] / rate
-                if abs(point) < reach:
-                    breaks[count] = point
-                    count += 1
-        sorted_breaks = np.sort(breaks[:count])
-        image = slope = difference = total = bend = 0.0
-        cells = np.zeros(2, np.int64)
-        for panel in range(count - 1):
-            start, end = sorted_breaks[panel], sorted_breaks[panel + 1]
-            if not end > start:
-                continue
-            half, middle = 0.5 * (end - start), 0.5 * (end + start)
-            for j in range(size):
+            middle = 0.5 * (breaks[panel + 1] + breaks[panel])
+            for j in range(x.size):
                 x[j] = middle + half * _NODES[j]
             gaussian_weights(x, half, weight)
             for side in range(2):
-                rate = rates[side, pair]
-                m = rate * middle
-                k = np.searchsorted(borders[side, : counts[side] + 1], m, side="right") - 1
-                k = min(max(k, 0), counts[side] - 1)
-                cells[side] = k
-                scale = 2.0 / (borders[side, k + 1] - borders[side, k])
-                for j in range(size):
-                    t[j] = (rate * x[j] - borders[side, k]) * scale - 1.0
-                for f in range(4):
-                    row = rows[side, k, f]
-                    target = values[side, f]
-                    for j in range(size):
-                        target[j] = row[terms - 1]
-                    for n in range(terms - 2, -1, -1):
-                        term = row[n]
-                        for j in range(size):
-                            target[j] = target[j] * t[j] + term
-                if still[place[side, pair]]:  # without width V is s'^2
-                    for j in range(size):
-                        values[side, 2, j] = values[side, 1, j] ** 2
-            wa, wb = widths[0, pair] ** 2, widths[1, pair] ** 2
-            for j in range(size):
+                _values(
+                    borders[side, : counts[side] + 1], rows[side], rates[side, pair], middle, x, t,
+                    still[place[side, pair]], values[side],
+                )  # fmt: skip
+            for j in range(x.size):
                 a, b = values[0, 0, j], values[1, 0, j]
-                image += weight[j] * a * b
                 rate_a, rate_b = values[0, 1, j], values[1, 1, j]
-                slope += weight[j] * rate_a * rate_b
-                turn = values[0, 3, j] + values[1, 3, j] + (rate_a - rate_b) ** 2
-                bend += weight[j] * turn
                 alone = wa * values[0, 2, j] + wb * values[1, 2, j]
-                difference += weight[j] * (alone + (a - b) * (a - b))
-                total += weight[j] * (alone + (a + b) * (a + b))
-        out[0, pair] = image
-        out[1, pair] = slope
-        out[2, pair] = difference
-        out[3, pair] = total
-        out[4, pair] = bend
+                turn = values[0, 3, j] + values[1, 3, j] + (rate_a - rate_b) ** 2
+                out[0, pair] += weight[j] * a * b
+                out[1, pair] += weight[j] * rate_a * rate_b
+                out[2, pair] += weight[j] * (alone + (a - b) * (a - b))
+                out[3, pair] += weight[j] * (alone + (a + b) * (a + b))
+                out[4, pair] += weight[j] * turn
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def _breaks(borders, counts, rates, reach, room):
+    """Ends of panels in x: equal ones, and where a polynomial of either sample ends."""
+    count = 0
+    even = -reach
+    while even < reach:
+        room[count] = even
+        count += 1
+        even += _PANEL
+    room[count] = reach
+    count += 1
+    for side in range(2):
+        if rates[side] == 0.0:
+            continue
+        for k in range(1, counts[side]):
+            point = borders[side, k] / rates[side]
+            if abs(point) < reach:
+                room[count] = point
+                count += 1
+    return np.sort(room[:count])
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@no_type_check
+def _values(borders, rows, rate, middle, x, t, still, out):
+    """P, P', V and V' of one sample at the nodes of a panel."""
+    k = np.searchsorted(borders, rate * middle, side="right") - 1
+    k = min(max(k, 0), borders.size - 2)
+    scale = 2.0 / (borders[k + 1] - borders[k])
+    for j in range(x.size):
+        t[j] = (rate * x[j] - borders[k]) * scale - 1.0
+    top = rows.shape[2] - 1
+    for f in range(4):
+        row, target = rows[k, f], out[f]
+        for j in range(x.size):
+            target[j] = row[top]
+        for n in range(top - 1, -1, -1):
+            term = row[n]
+            for j in range(x.size):
+                target[j] = target[j] * t[j] + term
+    if still:  # without width V is s'^2
+        for j in range(x.size):
+            out[2, j] = out[1, j] * out[1, j]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")

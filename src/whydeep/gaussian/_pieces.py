@@ -54,6 +54,16 @@ class Pieces:
         place = np.searchsorted(near[order], radius, "right") - 1
         return np.moveaxis(sizes[np.maximum(place, 0)], -1, 0)
 
+    def spread(self, radius: float) -> float:
+        """Over what length s' is spread: the integral of s'^2 up to a radius over its maximum."""
+        points, weights = np.polynomial.legendre.leggauss(DEGREE + 1)
+        inside = np.minimum(np.abs(self.edges[:-1]), np.abs(self.edges[1:])) < radius
+        slopes = self.coefficients[inside, 1] @ np.vander(points, DEGREE + 1, increasing=True).T
+        width = np.minimum(np.diff(self.edges)[inside], radius)
+        most = float(np.max(slopes**2, initial=0.0))
+        total = float(np.sum(width / 2.0 * (slopes**2 @ weights)))
+        return total / most if most > 0.0 else radius
+
 
 @functools.lru_cache(maxsize=64)
 def pieces(activation: ScalarFunction, radius: float) -> Pieces | None:

@@ -48,11 +48,12 @@ class Band:
 
     Args:
         edges: of the cells in m, (cells + 1,).
-        table: of P, P', V and V': powers of m over its cell, Chebyshev polynomials of w over the band,
-            (cells, 4, DEGREE + 1, widths).
+        table: of P, P', V and V': powers of m over its cell, Chebyshev polynomials of w over the
+            band, (cells, 4, DEGREE + 1, widths).
         low: smallest w.
         high: largest w.
-        error: what is left out, relative to the largest |s| and |s'| nearer to 0.
+        error: what is left out, relative to the largest |s| and |s'| nearer to 0, times the share
+            of a cell in what s' is spread over.
     """
 
     edges: np.ndarray
@@ -125,6 +126,7 @@ class Smoothed:
         tau, width_basis = chebyshev_fit(_WIDTHS)
         widths = (low + high + (high - low) * tau) / 2.0
         far = self.reach * self.top
+        spread = self.known.spread(self.top)
         starts = self._starts(high, far)
         open_cells = np.stack([starts[:-1], starts[1:]], axis=1)
         done: list[tuple[np.ndarray, np.ndarray]] = []
@@ -133,9 +135,7 @@ class Smoothed:
             middle, half = open_cells.mean(axis=1), (open_cells[:, 1] - open_cells[:, 0]) / 2.0
             m = middle[:, None] + half[:, None] * t
             values = np.empty((m.size, _WIDTHS, 4))
-            _means(
-                self.known.edges, self.known.coefficients, m.ravel(), widths, self.reach, values
-            )
+            _means(self.known.edges, self.known.coefficients, m.ravel(), widths, self.reach, values)
             values = values.reshape(len(m), len(t), _WIDTHS, 4)
             found = np.einsum("cmwf,mi,wj->cfij", values, basis, width_basis, optimize=True)
             inner = np.abs(open_cells).min(axis=1)
@@ -147,7 +147,8 @@ class Smoothed:
             good = (left <= _TOLERANCE) | noise | (half < _FINEST * low)
             if np.any(good):
                 rest = np.abs(found[..., -2:]).max(axis=2).sum(axis=2) / scale
-                error = max(error, float(np.maximum(ends, rest)[good, :2].max()))
+                share = np.minimum(1.0, 2.0 * half / spread)[:, None]
+                error = max(error, float((share * np.maximum(ends, rest)[:, :2])[good].max()))
             powers = np.einsum("cfij,ip->cfpj", found, monomials(DEGREE + 1))
             done += [(e, p) for e, p in zip(open_cells[good], powers[good], strict=True)]
             cells, before = open_cells[~good], np.tile(left[~good], 2)
@@ -219,9 +220,7 @@ def _means(edges, coefficients, m, widths, reach, out):
     last, top = edges.size - 2, coefficients.shape[2] - 1
     rise, from_left = _differences(coefficients)
     own = np.empty(top + 1)
-    size = _NODES.size
-    u, x, weight = np.empty(size), np.empty(size), np.empty(size)
-    change, rate = np.empty(size), np.empty(size)
+    u, weight, sums = np.empty(_NODES.size), np.empty(_NODES.size), np.empty(4)
     for i in range(m.size):
         home = min(max(np.searchsorted(edges, m[i], side="right") - 1, 0), last)
         scale = 2.0 / (edges[home + 1] - edges[home])
@@ -242,53 +241,70 @@ def _means(edges, coefficients, m, widths, reach, out):
             entry = to_left
             for between in range(k, home):
                 entry -= rise[between]
-            first = second = slope = steep = 0.0
+            sums[:] = 0.0
             start, even = -reach, 1
             while start < reach:
-                end = min(even * _PANEL - reach, reach)
                 border = (edges[k + 1] - m[i]) / width if k < last else np.inf
-                crosses = border <= end
-                end = min(end, border)
+                end = min(even * _PANEL - reach, reach, border)
                 if end > start:
                     half = 0.5 * (end - start)
+                    for j in range(u.size):
+                        u[j] = start + half * (1.0 + _NODES[j])
+                    gaussian_weights(u, half, weight)
                     scale = 2.0 / (edges[k + 1] - edges[k])
                     offset = (m[i] - edges[k]) * scale - 1.0
                     base = own if k == home else from_left[k]
-                    rates = coefficients[k, 1]
-                    for j in range(size):
-                        u[j] = start + half * (1.0 + _NODES[j])
-                        x[j] = width * u[j] * scale + offset
-                        change[j] = 0.0
-                        rate[j] = rates[0]
-                    gaussian_weights(u, half, weight)
-                    _horner(base, x, change)
-                    _horner(rates, x, rate)
-                    for j in range(size):
-                        if k == home:
-                            difference = change[j] * width * u[j] * scale
-                        else:
-                            difference = change[j] * (x[j] + 1.0) + entry
-                        first += weight[j] * difference
-                        second += weight[j] * difference * difference
-                        turn = rate[j] * x[j] + rates[0] - own_rate
-                        slope += weight[j] * turn
-                        steep += weight[j] * turn * turn
-                if crosses:
+                    _panel(
+                        base, coefficients[k, 1], u, weight, width * scale, offset, k == home,
+                        entry, own_rate, sums,
+                    )  # fmt: skip
+                if end == border:
                     entry = to_right if k == home else entry + rise[k]
                     k += 1
                 else:
                     even += 1
                 start = max(start, end)
-            out[i, w, 0] = own[0] + first
-            out[i, w, 1] = own_rate + slope
-            out[i, w, 2] = max(second - first * first, 0.0) / (width * width)
-            out[i, w, 3] = max(steep - slope * slope, 0.0)
+            out[i, w, 0] = own[0] + sums[0]
+            out[i, w, 1] = own_rate + sums[2]
+            out[i, w, 2] = max(sums[1] - sums[0] * sums[0], 0.0) / (width * width)
+            out[i, w, 3] = max(sums[3] - sums[2] * sums[2], 0.0)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@no_type_check
+def _panel(base, rates, u, weight, stretch, offset, at_home, entry, own_rate, sums):
+    """Adds a panel's part of the means of s(z) - s(m) and s'(z) - s'(m), and of their squares.
+
+    Args:
+        base: quotient of s on this piece, about m itself or the left end of the piece.
+        rates: coefficients of s'.
+        u: nodes.
+        weight: of the nodes.
+        stretch: of u to the variable of the piece.
+        offset: of m in the variable of the piece.
+        at_home: whether m lies on this piece.
+        entry: s at the left end of the piece, less s(m).
+        own_rate: s'(m).
+        sums: of four means.
+    """
+    for j in range(u.size):
+        x = stretch * u[j] + offset
+        change, rate = base[base.size - 1], rates[rates.size - 1]
+        for n in range(base.size - 2, 0, -1):
+            change = change * x + base[n]
+            rate = rate * x + rates[n]
+        rate = rate * x + rates[0] - own_rate
+        change = change * stretch * u[j] if at_home else change * (x + 1.0) + entry
+        sums[0] += weight[j] * change
+        sums[1] += weight[j] * change * change
+        sums[2] += weight[j] * rate
+        sums[3] += weight[j] * rate * rate
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 @no_type_check
 def gaussian_weights(u, half, out):
-    """Of Gauss-Legendre nodes u on a panel of this half width (a library's exp is not vectorised)."""
+    """Of nodes u on a panel of this half width (a library's exp would not be vectorised)."""
     for j in range(u.size):
         y = 0.5 * u[j] * u[j]
         place = int(y * _STEPS)
@@ -301,20 +317,8 @@ def gaussian_weights(u, half, out):
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 @no_type_check
-def _horner(c, x, out):
-    """sum_(n > 0) c_n x^(n - 1)."""
-    for j in range(x.size):
-        out[j] = 0.0
-    for n in range(c.size - 1, 0, -1):
-        term = c[n]
-        for j in range(x.size):
-            out[j] = out[j] * x[j] + term
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-@no_type_check
 def _quotient(c, t, out):
-    """b with p(x) = b_0 + (x - t) sum_(n > 0) b_n x^(n - 1)."""
+    """Coefficients b with p(x) = b_0 + (x - t) sum_(n > 0) b_n x^(n - 1)."""
     top = c.size - 1
     out[top] = c[top]
     for n in range(top - 1, -1, -1):
@@ -324,7 +328,7 @@ def _quotient(c, t, out):
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _differences(coefficients):
-    """s at the right end of every piece less that at its left end, and quotients at the left."""
+    """The rise of s over every piece, and quotients at their left ends."""
     count, _, terms = coefficients.shape
     rise, quotients = np.zeros(count), np.empty((count, terms))
     for k in range(count):

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from whydeep.arguments import check_memory, check_time
-from whydeep.errors import UnsupportedError
 from whydeep.memory import available
 from whydeep.network import Network
 from whydeep.progress import progress_bar
@@ -103,21 +102,7 @@ def propagate(
                 whole.error = max(whole.error, run.error)
                 advance()
             results.append(whole)
-    found = _gathered(results, ntk=ntk)
-    _check_finite(network, found)
-    return found
-
-
-def _check_finite(network: Network, found: Found) -> None:
-    if all(np.all(np.isfinite(k)) for k in (found.nngp, found.ntk) if k is not None):
-        return
-    raise UnsupportedError(
-        "The kernel of this network is not finite.",
-        received=repr(network),
-        cause="values grow beyond all numbers from layer to layer, or a normalisation divides by "
-        "zero (eps=0 on an input of zeros)",
-        suggestion="smaller variances, fewer layers, or inputs of unit scale",
-    )
+    return _gathered(results, ntk=ntk)
 
 
 def _parts(both: tuple[Any, Any], rows: slice, columns: slice) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,13 @@ from whydeep.network import (
 from whydeep.results import by_content
 from whydeep.theory.infinite._blocks import propagate, propagate_traced
 from whydeep.theory.infinite._fast_paths import fast_kernels
+from whydeep.theory.infinite._range import in_range, refuse_out_of_range, vanishes, warn_if_rough
 
 __all__ = ["Kernel", "kernel"]
 
 _FEWEST_DRAWS = 64
 _WEIGHTS = array(dims=3, needed="(inputs, P, P) finite weights, from position to position")
+_SURELY_HELD = {"float64": 1e-240, "float32": 1e-15}
 
 
 @by_content
@@ -125,7 +127,11 @@ def kernel(
 
     Raises:
         InputError: bad inputs or numbers, or more memory needed than there is.
-        UnsupportedError: a layer has no infinite-width limit where it stands.
+        UnsupportedError: a layer has no infinite-width limit where it stands, or the kernel is out
+            of the range of `dtype`.
+
+    Warns:
+        UserWarning: ``error`` is above 1e-6, or in float32 above 1e-5.
 
     Accuracy: ``error`` says; about 1e-12 in float64 and 1e-6 in float32, where nothing is drawn.
     Differentiable: under ``jax.grad`` and its like in inputs, ``weight_var`` and ``bias_var``,
@@ -174,13 +180,6 @@ def kernel(
         _graph(left, graph1, "graph1"),
         _graph(left, graph1, "graph1") if right is None else _graph(right, graph2, "graph2"),
     )
-    reason = "the kernels of every layer are asked for"
-    if layers == "output":
-        reason = "inputs of different lengths, by masks, have no compiled way"
-        if all(mask is None for mask in masks):
-            fast, reason = fast_kernels(network, left, right, ntk=ntk, dtype=dtype, tile=tile)
-            if fast is not None:
-                return Kernel(*fast, assumptions=_assumptions(network), way=reason)
     if network.fully_connected and left.ndim > 2:
         warnings.warn(
             f"Dense layers act at every position alike: inputs of shape {left.shape[1:]} are read "
@@ -189,9 +188,53 @@ def kernel(
             "whydeep.Flatten() first: whydeep.chain(whydeep.Flatten(), network).",
             UserWarning, stacklevel=3,
         )  # fmt: skip
+    settings = _Settings(
+        network, left, right, masks, graphs, ntk, layers == "all", tile, draws, seed
+    )
+    found = _found(settings, dtype)
+    if not _held(found, dtype, own=right is None):
+        # A step on the way may have left the range of float32 where the result does not.
+        wide = _found(settings, "float64") if dtype == "float32" else found
+        if not _held(wide, dtype, own=right is None):
+            refuse_out_of_range(network, _parts(wide), dtype)
+        found = _narrowed(wide)
+    if right is not None:
+        _check_smallest(settings, found, dtype)
+    elif vanishes(network, left, found.nngp):
+        refuse_out_of_range(network, _parts(found), dtype)
+    warn_if_rough(found.error, dtype)
+    return found
+
+
+@dataclass(frozen=True)
+class _Settings:
+    network: Network
+    left: np.ndarray
+    right: np.ndarray | None
+    masks: tuple[np.ndarray | None, np.ndarray | None]
+    graphs: tuple[np.ndarray | None, np.ndarray | None]
+    ntk: bool
+    every: bool
+    tile: int | None
+    draws: int
+    seed: int
+
+
+def _found(given: _Settings, dtype: str) -> Kernel:
+    network, ntk, tile = given.network, given.ntk, given.tile
+    reason = "the kernels of every layer are asked for"
+    if not given.every:
+        reason = "inputs of different lengths, by masks, have no compiled way"
+        if all(mask is None for mask in given.masks):
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is seen at the end
+                fast, reason = fast_kernels(
+                    network, given.left, given.right, ntk=ntk, dtype=dtype, tile=tile
+                )
+            if fast is not None:
+                return Kernel(*fast, assumptions=_assumptions(network), way=reason)
     found = propagate(
-        network, left, right, masks, graphs, ntk=ntk, dtype=dtype, every=layers == "all", tile=tile,
-        draws=draws, seed=seed,
+        network, given.left, given.right, given.masks, given.graphs, ntk=ntk, dtype=dtype,
+        every=given.every, tile=tile, draws=given.draws, seed=given.seed,
     )  # fmt: skip
     inner = {n: Kernel(k, t, found.error) for n, (k, t) in found.layers.items()}
     return Kernel(
@@ -221,6 +264,41 @@ def _refuse_unused(network: Network, x2: Any, **given: Any) -> None:
 
 def _aggregates(network: Network) -> bool:
     return any(isinstance(layer, Aggregate) for layer in network.layers)
+
+
+def _parts(found: Kernel) -> list[Any]:
+    whole = (found, *found.layers.values())
+    return [part for k in whole for part in (k.nngp, k.ntk) if part is not None]
+
+
+def _held(found: Kernel, dtype: str, *, own: bool) -> bool:
+    return in_range(_parts(found), dtype, own=own)
+
+
+def _narrowed(found: Kernel) -> Kernel:
+    def narrow(part: Any) -> Any:
+        return None if part is None else np.asarray(part, np.float32)
+
+    return replace(
+        found, nngp=narrow(found.nngp), ntk=narrow(found.ntk),
+        error=found.error + float(np.finfo(np.float32).eps),
+        layers={n: _narrowed(inner) for n, inner in found.layers.items()},
+    )  # fmt: skip
+
+
+def _check_smallest(given: _Settings, found: Kernel, dtype: str) -> None:
+    """Of two sets of inputs: their smallest ones against themselves, where results are tiny."""
+    right = given.right
+    if right is None or given.network.takes_tokens or not found.nngp.size:
+        return
+    if np.abs(found.nngp).max() > _SURELY_HELD[dtype]:
+        return
+    for rows in (given.left, right):
+        size = np.abs(rows).reshape(len(rows), -1).max(axis=1)
+        if np.any(size > 0):
+            row = int(np.argmin(np.where(size > 0, size, np.inf)))
+            one = slice(row, row + 1)
+            kernel(given.network, rows[one], ntk=given.ntk, dtype=dtype, draws=_FEWEST_DRAWS)
 
 
 def _has_traced(network: Network) -> bool:

@@ -135,7 +135,7 @@ def _possible(stack: DenseStack) -> bool:
     every = (*stack.weight_var, *stack.bias_var, *stack.weight_lr, *stack.bias_lr)
     return (
         len(stack.weight_var) >= 2
-        and stack.weight_var[0] > 0
+        and min(stack.weight_var) > 0
         and bool(np.all(np.isfinite(every)))
         # homogeneous functions are; asking others evaluates them, which JAX compiles
         and (stack.activation.slopes is not None or stack.activation.continuous)

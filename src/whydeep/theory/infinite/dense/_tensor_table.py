@@ -35,7 +35,7 @@ SEGMENTS = (-1.0, -(0.75**0.5), -0.5, 0.5, 0.75**0.5, 1.0)
 
 _TOLERANCE = 1e-12  # for what the series leave out
 _LEFT_OUT = 1e-11  # for small terms of the result
-_ENOUGH = 1e-9  # beyond that there is no table
+_ENOUGH = 1e-10  # beyond that there is no table
 _MOST_NORMS, _MOST_CORRELATIONS = 40, 400
 _MOST_WORK = 2e9  # of one layer: correlations times terms
 
@@ -92,7 +92,7 @@ class TensorTable:
 
 
 def tensor_table(stack: DenseStack, least: float, most: float) -> TensorTable | None:
-    """A table for first variances between two numbers, or None where 1e-9 is out of reach.
+    """A table for first variances between two numbers, or None where 1e-10 is out of reach.
 
     Args:
         stack: with a smooth activation.
@@ -157,7 +157,7 @@ def _propagate(
     """Output kernels of pairs (P, 2) of variances (Q,), at correlations (P, M) each."""
     c_w, c_b, l_w, l_b = _layer(stack, 0)
     a, b = pairs.T
-    kernel = np.sqrt(variance[a] * variance[b])[:, None] * c
+    kernel = (np.sqrt(variance[a]) * np.sqrt(variance[b]))[:, None] * c
     tangent = l_b + l_w * (kernel - c_b) / c_w
     diagonal, tangents = variance, l_b + l_w * (variance - c_b) / c_w
     error, terms = 0.0, 64
@@ -185,6 +185,8 @@ def _propagate(
 def _needed(size: np.ndarray, most: int) -> int:
     """How many terms a series needs, from the sizes of those it has, which fall geometrically."""
     have, top = len(size), size.max()
+    if not top > 0.0:
+        return have
     tail = size[-3:].max() / top
     if tail <= _TOLERANCE or have >= most:
         return have
@@ -216,7 +218,8 @@ def _lengths(found: _hermite.Hermite, pairs: np.ndarray) -> np.ndarray:
 
 
 def _over_roots(diagonal: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    product = np.sqrt(diagonal[pairs[:, 0]] * diagonal[pairs[:, 1]])[:, None]
+    roots = np.sqrt(diagonal)
+    product = (roots[pairs[:, 0]] * roots[pairs[:, 1]])[:, None]
     return np.divide(1.0, product, out=np.zeros_like(product), where=product > 0)
 
 
