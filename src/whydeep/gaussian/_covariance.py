@@ -57,6 +57,7 @@ class Covariance:
     def matrix(self) -> np.ndarray:
         """E z_a z_b, shape (N, N), with `variance` on the diagonal exactly."""
         matrix = (self.total - self.difference) / 4.0
+        matrix[self.variance == 0] = matrix[:, self.variance == 0] = 0.0
         np.fill_diagonal(matrix, self.variance)
         return matrix
 

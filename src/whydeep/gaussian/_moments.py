@@ -54,6 +54,7 @@ class SecondMoments:
     def matrix(self) -> np.ndarray:
         """<s_a s_b>, shape (N, N)."""
         matrix = (self.total - self.difference) / 4.0
+        matrix[self.variance == 0] = matrix[:, self.variance == 0] = 0.0
         np.fill_diagonal(matrix, self.variance)
         return matrix
 

@@ -120,6 +120,8 @@ def any_pair_means(
         order, edges, table, starts, ends[:, 1] == 0.0, place, tau, widths, rates, reach, out,
         int(max(np.diff(starts).max(initial=1), 1)),
     )  # fmt: skip
+    if activation.derivatives(np.zeros(1), 0)[0][0] == 0.0:
+        out[0, (qa == 0) | (qb == 0)] = 0.0
     error = _ROUNDING + sum(found.tail for found in known.values())
     error += 4.0 * max(band.error for band in bands)
     return PairMeans(*out, error)
