@@ -186,7 +186,11 @@ def _gelu_slope(_: ScalarFunction, p: _Pairs) -> np.ndarray:
 
 
 def _sine_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:
-    return (np.exp(-p.difference / 2.0) - np.exp(-p.total / 2.0)) / 2.0
+    # Of small variances the difference would cancel; of large ones the sine would overflow.
+    small = np.minimum(np.abs(p.k), 1.0)
+    direct = (np.exp(-p.difference / 2.0) - np.exp(-p.total / 2.0)) / 2.0
+    sine = np.exp(-(p.qa + p.qb) / 2.0) * np.sinh(np.copysign(small, p.k))
+    return np.where(np.abs(p.k) < 1.0, sine, direct)
 
 
 def _cosine_image(_: ScalarFunction, p: _Pairs) -> np.ndarray:

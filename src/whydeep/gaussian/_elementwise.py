@@ -219,8 +219,11 @@ def _gelu_slope(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
 
 
 def _sine_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:
+    # Of small variances the difference would cancel; of large ones the sine would overflow.
     middle = (qa + qb) / 2.0
-    return (jnp.exp(k - middle) - jnp.exp(-k - middle)) / 2.0
+    near = jnp.abs(k) < 1.0
+    sine = jnp.exp(-middle) * jnp.sinh(jnp.where(near, k, 0.0))
+    return jnp.where(near, sine, (jnp.exp(k - middle) - jnp.exp(-k - middle)) / 2.0)
 
 
 def _cosine_image(_: ScalarFunction, qa: Any, qb: Any, k: Any) -> Any:

@@ -20,6 +20,7 @@ from whydeep.theory.infinite._error import Error
 from whydeep.theory.infinite._threads import Block, run_blocks
 from whydeep.theory.infinite.dense._cosines import Correlator, Rows, prepare
 from whydeep.theory.infinite.dense._deep_map import deep_plan
+from whydeep.theory.infinite.dense._pair_map import pair_plan
 from whydeep.theory.infinite.dense._recursion import recursion_plan
 from whydeep.theory.infinite.dense._stack import DenseStack, Plan
 from whydeep.theory.infinite.dense._tensor_map import tensor_plan
@@ -145,7 +146,7 @@ def _possible(stack: DenseStack) -> bool:
 def _plan(stack: DenseStack, rows: Rows, columns: Rows, dtype: np.dtype) -> Plan | None:
     if not (np.all(np.isfinite(rows.variance)) and np.all(np.isfinite(columns.variance))):
         return None
-    for way in (deep_plan, recursion_plan, tensor_plan):
+    for way in (deep_plan, recursion_plan, tensor_plan, pair_plan):
         plan = way(stack, rows, columns, dtype)
         if plan is not None:
             return plan
