@@ -31,7 +31,7 @@ __all__ = ["CriticalExponents", "critical_exponents"]
 _LEVELS = 7  # deviations D, D/2, D/4, ... of the extrapolation
 _ROUNDING = 1e-15
 _USELESS = 0.1
-_FARTHEST = {"K*=0": 0.02, "half-stable": 0.2}
+_FARTHEST = {"K*=0": 0.04, "half-stable": 0.05}  # of 1/|a_1|, the kernel's own scale, and of K*
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,10 @@ def critical_exponents(
     kinked = any(k == 0 and np.any(np.abs(j) > 0) for k, j in zip(s.kinks, jumps, strict=True))
     # A kink at 0 makes them functions of sqrt(K).
     fall = 0.25 if kinked else 0.5
-    measured, error = _extrapolated(s, point, 1.0, _FARTHEST["K*=0"], fall)
     _, s1, s2, s3 = (float(d[0]) for d in s.derivatives(np.zeros(1), 3))
     a1 = s3 / s1 + 0.75 * (s2 / s1) ** 2 if s1 else math.nan
+    scale = 1.0 / abs(a1) if math.isfinite(a1) and a1 else 0.5
+    measured, error = _extrapolated(s, point, 1.0, _FARTHEST["K*=0"] * scale, fall)
     b1 = s3 / s1 + (s2 / s1) ** 2 if s1 else math.nan
     if kinked or not a1 < 0:
         reason = (
@@ -143,7 +144,8 @@ def _half_stable(s: ScalarFunction, point: CriticalPoint) -> CriticalExponents:
     par = point.weight_var * float(weights @ means.square_1[:4])
     perp = point.weight_var * float(weights @ means.slope[:4])
     side = 1.0 if par < 0 else -1.0  # K' - K = chi'_par (K - K*)^2 / 2
-    measured, error = _extrapolated(s, point, side, _FARTHEST["half-stable"])
+    farthest = _FARTHEST["half-stable"] * point.kernel
+    measured, error = _extrapolated(s, point, side, farthest)
     spread = float(means.fourth[4] - means.square[4] ** 2)
     nu = (point.weight_var / point.kernel) ** 2 * spread
     return CriticalExponents(
