@@ -324,12 +324,24 @@ def test_the_optimal_ratio_is_where_information_is_largest():
     for activation, nu in (("relu", 5.0), ("tanh", 2 / 3), ("linear", 2.0)):
         found = optimal_aspect_ratio(activation, outputs=4)
         best = optimize.minimize_scalar(
-            lambda r, nu=nu: -mutual_information(nu * r, 2, 2), bounds=(0, 1), method="bounded",
-            options={"xatol": 1e-12},
+            lambda r, nu=nu: -mutual_information(nu * r, 2, 2), bounds=(0, 6 / 32 / nu),
+            method="bounded", options={"xatol": 1e-12},
         )  # fmt: skip
         np.testing.assert_allclose(found.ratio, best.x, rtol=1e-5)
         np.testing.assert_allclose(found.information, -best.fun, rtol=1e-10)
         assert "order of magnitude" in found.caveat
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 1), (2, 5), (40, 1)])
+def test_no_information_is_negative(first, second):
+    """v^2/8 = (20 + 3 n) v^3/48 at v = 6/(20 + 3 n)."""
+    most = 6 / (20 + 3 * (first + second))
+    for v in np.linspace(0, most, 50):
+        assert mutual_information(float(v), first, second) >= 0
+    assert mutual_information(most, first, second) == pytest.approx(0, abs=1e-12)
+    for v in (most * 1.001, 10.0, 1e200):
+        with pytest.raises(UnsupportedError, match="does not hold"):
+            mutual_information(v, first, second)
 
 
 def test_what_has_no_answer_is_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+import whydeep as wd
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.theory.training import largest_stable_step, stable_adam_curvature
 
@@ -145,3 +146,92 @@ def test_what_can_not_be_used_is_refused():
             largest_stable_step(matrix)
     with pytest.raises(InputError):
         stable_adam_curvature(0.1, b1=1.0)
+
+
+WIDTH, INPUTS = 64, np.random.default_rng(50).normal(size=(5, 3))
+
+
+class _Relu:
+    """One hidden layer of width 64 in the NTK parameterization, by hand, C_W = 2."""
+
+    def __init__(self, rng):
+        self.inner, self.outer = rng.normal(size=(3, WIDTH)), rng.normal(size=WIDTH)
+        self.scale = np.sqrt(2 / 3), np.sqrt(2 / WIDTH)
+
+    def outputs(self):
+        z = self.scale[0] * INPUTS @ self.inner
+        return self.scale[1] * np.maximum(z, 0) @ self.outer, z
+
+    def jacobian(self):
+        _, z = self.outputs()
+        slopes = self.scale[0] * self.scale[1] * (z > 0) * self.outer
+        first = np.einsum("ni,nj->nij", INPUTS, slopes).reshape(5, -1)
+        return np.hstack([first, self.scale[1] * np.maximum(z, 0)])
+
+    def kernel(self):
+        jacobian = self.jacobian()
+        return jacobian @ jacobian.T
+
+    def trained(self, y, step, steps):
+        losses = []
+        for _ in range(steps):
+            f, _ = self.outputs()
+            losses.append(0.5 * float(np.sum((f - y) ** 2)))
+            if losses[-1] > 1e6:
+                break
+            change = step * (f - y) @ self.jacobian()
+            self.inner -= change[: 3 * WIDTH].reshape(3, WIDTH)
+            self.outer -= change[3 * WIDTH :]
+        return np.array(losses)
+
+
+def _widths_interval():
+    kernels = [_Relu(np.random.default_rng([51, i])).kernel() for i in range(32)]
+    theta = np.asarray(
+        wd.kernel(wd.mlp(1, WIDTH, "relu", weight_var=2.0, bias_var=0.0), INPUTS).ntk
+    )
+    return largest_stable_step(theta, networks=np.stack(kernels))
+
+
+def test_the_interval_holds_the_thresholds_of_nine_in_ten_networks():
+    """200 others: a binomial share of 0.9 (the interval itself is of 32), four deviations."""
+    found = _widths_interval()
+    low, high = found.interval
+    assert low < found.value < high
+    other = np.array([
+        2 / np.linalg.eigvalsh(_Relu(np.random.default_rng([52, i])).kernel())[-1]
+        for i in range(200)
+    ])  # fmt: skip
+    share = np.mean((low < other) & (other < high))
+    assert abs(share - 0.9) < 4 * np.sqrt(0.09 / 200) + 0.03
+    assert "90% of networks of this width" in repr(found)
+
+
+def test_networks_train_below_the_interval_and_rise_above_it():
+    """Small residuals, so that the kernel hardly moves: above 2 / lambda the loss must rise.
+
+    A network has its threshold above the interval with probability 5%: 5 of 40 or fewer with
+    probability 0.986, 8 or fewer with 0.9999; likewise below it.
+    """
+    low, high = _widths_interval().interval
+    fell, rose = 0, 0
+    for i in range(40):
+        rng = np.random.default_rng([53, i])
+        net = _Relu(rng)
+        y = net.outputs()[0] + 1e-4 * rng.normal(size=5)
+        losses = net.trained(y, low, 60)
+        fell += losses[-1] < losses[0]
+        other = _Relu(np.random.default_rng([54, i]))
+        y = other.outputs()[0] + 1e-4 * rng.normal(size=5)
+        rose += other.trained(y, high, 200).max() > 2 * 0.5 * 25e-8
+    assert fell >= 32
+    assert rose >= 32
+
+
+def test_what_an_interval_rests_on_is_said():
+    plain = largest_stable_step(np.eye(3))
+    assert plain.interval is None
+    assert "networks=" in plain.cite()
+    for networks in (np.eye(3), np.ones((3, 3, 3)), np.ones((9, 2, 2))):
+        with pytest.raises(InputError, match="networks"):
+            largest_stable_step(np.eye(3), networks=networks)

@@ -26,6 +26,7 @@ from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.network import Network
 from whydeep.theory.estimators._memory import check_memory
+from whydeep.theory.estimators._rounding import Rounding
 from whydeep.theory.estimators._solve import Factor, factorise
 from whydeep.theory.infinite import Kernel, kernel
 
@@ -33,6 +34,7 @@ __all__ = ["Posterior", "TrainedEnsemble", "condition", "gram", "matrix_of"]
 
 _BLOCK_NUMBERS = 1 << 26  # 512 MiB of a kernel between test and training inputs
 _DIAGONAL_ROWS = 512
+_ROUNDINGS = 4.0  # units of rounding in a kernel beside its own error
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Posterior:
         x: training inputs.
         factor: of K_XX + noise I.
         dual: A^-1 y, (N, outputs).
+        rounding: what is known of sizes and errors.
     """
 
     network: Network
     x: np.ndarray
     factor: Factor
     dual: np.ndarray
+    rounding: Rounding
 
     __repr__ = brief
 
@@ -68,15 +72,20 @@ class Posterior:
             cross = _cross(self, x[rows], tangent=False).nngp
             means.append(cross.T @ self.dual)
             white = self.factor.whiten(cross)
-            variances.append(prior[rows] - np.einsum("ij,ij->j", white, white))
-        return np.concatenate(means), np.maximum(np.concatenate(variances), 0.0)
+            found = prior[rows] - np.einsum("ij,ij->j", white, white)
+            variances.append(self.rounding.checked(found, prior[rows], cross, self.factor))
+        return np.concatenate(means), np.concatenate(variances)
 
     def mean_and_covariance(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M, outputs), and the covariance that all outputs have, (M, M)."""
         check_memory(len(x), len(x) + 2 * len(self.x), "predictions with their covariance")
         cross = _cross(self, x, tangent=False).nngp
         white = self.factor.whiten(cross)
-        return cross.T @ self.dual, gram(self.network, x, tangent=False).nngp - white.T @ white
+        own = gram(self.network, x, tangent=False).nngp
+        covariance = own - white.T @ white
+        return cross.T @ self.dual, self.rounding.checked_matrix(
+            covariance, np.diagonal(own), cross, self.factor
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class TrainedEnsemble:
         factor: of Theta_XX + noise I.
         dual: A^-1 y, (N, outputs).
         nngp: K_XX, (N, N).
+        rounding: what is known of sizes and errors.
     """
 
     network: Network
@@ -96,6 +106,7 @@ class TrainedEnsemble:
     factor: Factor
     dual: np.ndarray
     nngp: np.ndarray
+    rounding: Rounding
 
     __repr__ = brief
 
@@ -113,8 +124,9 @@ class TrainedEnsemble:
             means.append(cross.ntk.T @ self.dual)
             reached = self.factor.solve(cross.ntk)
             inner = self.nngp @ reached - 2.0 * cross.nngp
-            variances.append(prior[rows] + np.einsum("ij,ij->j", reached, inner))
-        return np.concatenate(means), np.maximum(np.concatenate(variances), 0.0)
+            found = prior[rows] + np.einsum("ij,ij->j", reached, inner)
+            variances.append(self.rounding.checked(found, prior[rows], cross.ntk, self.factor))
+        return np.concatenate(means), np.concatenate(variances)
 
     def mean_and_covariance(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M, outputs), and the covariance that all outputs have, (M, M)."""
@@ -124,7 +136,9 @@ class TrainedEnsemble:
         mixed = cross.nngp.T @ reached
         own = gram(self.network, x, tangent=False).nngp
         covariance = own + reached.T @ (self.nngp @ reached) - mixed - mixed.T
-        return cross.ntk.T @ self.dual, (covariance + covariance.T) / 2.0
+        return cross.ntk.T @ self.dual, self.rounding.checked_matrix(
+            (covariance + covariance.T) / 2.0, np.diagonal(own), cross.ntk, self.factor
+        )
 
 
 def condition(
@@ -134,11 +148,17 @@ def condition(
     check_memory(len(x), (4 if tangent else 2) * len(x), "the kernel of the training inputs")
     found = gram(network, x, tangent=tangent)
     matrix, error = matrix_of(found, tangent=tangent)
+    sizes = np.sqrt(np.diagonal(found.nngp))
+    rounding = Rounding(
+        sizes, error + _ROUNDINGS * np.finfo(np.float64).eps,
+        float(np.sqrt(np.mean(y * y))), 0.0 if tangent else noise,
+    )  # fmt: skip
     factor = factorise(matrix, noise, error=error)
     dual = factor.solve(y)
     if tangent:
-        return TrainedEnsemble(network, x, factor, dual, found.nngp), factor.unreached(y)
-    return Posterior(network, x, factor, dual), factor.unreached(y)
+        law = TrainedEnsemble(network, x, factor, dual, found.nngp, rounding)
+        return law, factor.unreached(y)
+    return Posterior(network, x, factor, dual, rounding), factor.unreached(y)
 
 
 def gram(network: Network, x: np.ndarray, *, tangent: bool) -> Kernel:

@@ -71,6 +71,9 @@ class _Regressor(RegressorMixin, InfiniteWidth):
 
         Raises:
             ValueError: both at once; inputs of another shape than in `fit`.
+
+        Warns:
+            UserWarning: roundings of the kernel leave a standard deviation unknown; it is then NaN.
         """
         check_is_fitted(self)
         if return_std and return_cov:

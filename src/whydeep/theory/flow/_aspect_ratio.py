@@ -39,6 +39,8 @@ def mutual_information(vertex: float, first: int, second: int) -> float:
 
     Raises:
         InputError: a negative vertex, a group without neurons.
+        UnsupportedError: v is beyond 6 / (20 + 3 (n_A + n_B)), where the series would be negative,
+            which no information is: what is left out of it rules.
 
     Accuracy: good while (n_A + n_B) v is small. Neurons are normal given a common variance g, Var
     g = v (E g)^2; what else is known of g, its third cumulant of order v^2 first, enters at v^4.
@@ -52,7 +54,16 @@ def mutual_information(vertex: float, first: int, second: int) -> float:
     """
     v = check_number("vertex", vertex)
     a, b = check_whole("first", first), check_whole("second", second)
-    return a * b * v**2 / 8 - a * b * (20 + 3 * (a + b)) * v**3 / 48
+    most = 6 / (20 + 3 * (a + b))
+    if v > most:
+        raise UnsupportedError(
+            "The series of the mutual information does not hold for so large a vertex.",
+            received=f"v = {v:g}, where it would be negative",
+            needed=f"v up to {most:.4g} for groups of {a} and {b}",
+            cause="a network that is too deep for its width: v grows with depth / width",
+            suggestion="a wider or shallower network, or fewer neurons",
+        )
+    return max(a * b * v**2 / 8 - a * b * (20 + 3 * (a + b)) * v**3 / 48, 0.0)
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,12 @@ def optimal_aspect_ratio(
     if not np.isfinite(found.vertex_slope):
         raise UnsupportedError(f"The growth of V / K^2 of {s.name} is not known.",
                                cause=found.reason)  # fmt: skip
+    if not found.vertex_slope > 0:
+        raise UnsupportedError(
+            f"V / K^2 of {s.name} does not grow with depth.",
+            received=f"a growth of {found.vertex_slope:g} a layer",
+            needed="a positive one: the ratio is 4 / ((20 + 3 outputs) nu)",
+        )
     v = 4 / (20 + 3 * outputs)
     half = outputs // 2
     return AspectRatio(

@@ -32,7 +32,13 @@ from whydeep.theory.training._losses import LOSS, REDUCTIONS, Loss, resolve_loss
 __all__ = ["StableStep", "largest_stable_step", "stable_adam_curvature"]
 
 _KERNEL = array(dims=2, needed="(N, N), the tangent kernel on the training inputs")
+_NETWORKS = array(dims=3, needed="(draws, N, N), the tangent kernels of networks")
 _SMALL = 64
+_STILL = (
+    "the tangent kernel keeps still while training, as at infinite width; at finite width it "
+    "moves, and networks may collapse below the threshold"
+)
+_FEWEST = 8  # networks whose scatter says where another one may be
 _NEGATIVE = 0.05  # of the largest: kernels known from draws are positive only on average
 
 
@@ -43,12 +49,13 @@ class StableStep:
     Args:
         value: the learning rate; inf where the loss has no upward curvature.
         curvature: lambda_max of the loss's curvature through the tangent kernel, norm included.
-        everywhere: below this learning rate training is stable at whatever outputs; None where
-            that is not known.
+        everywhere: below this learning rate training is stable at whatever outputs, while the
+            kernel keeps still; None where that is not known.
         loss: its formula, norm included.
         momentum: beta.
         assumptions: what the number rests on.
         source: author, year, equation.
+        drawn: the thresholds (draws,) of the networks given; None without.
     """
 
     value: float
@@ -58,13 +65,32 @@ class StableStep:
     momentum: float
     assumptions: tuple[str, ...]
     source: str
+    drawn: np.ndarray | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where 90% of networks of the width in hand have their threshold at initialisation.
+
+        Mean and deviation of the logarithms of `drawn`, with Student's law for another draw: None
+        without networks.
+        """
+        if self.drawn is None:
+            return None
+        from scipy import stats  # half a second to import
+
+        logs, n = np.log(self.drawn), len(self.drawn)
+        half = stats.t.ppf(0.95, n - 1) * logs.std(ddof=1) * np.sqrt(1 + 1 / n)
+        return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
 
     def __float__(self) -> float:
         return self.value
 
     def __repr__(self) -> str:
         with_momentum = f", momentum {self.momentum:g}" if self.momentum else ""
-        return f"<largest stable step {self.value:.6g}: loss {self.loss}{with_momentum}>"
+        at_width = ""
+        if (ends := self.interval) is not None:
+            at_width = f", {ends[0]:.3g} to {ends[1]:.3g} for 90% of networks of this width"
+        return f"<largest stable step {self.value:.6g}{at_width}: loss {self.loss}{with_momentum}>"
 
     def cite(self) -> str:
         """The source of the formula and what it assumes, as text."""
@@ -73,7 +99,7 @@ class StableStep:
 
 @takes(
     ntk=_KERNEL, loss=LOSS, reduction=choice(*REDUCTIONS), outputs=COUNT, momentum=MOMENTUM,
-    optimizer=choice("sgd", "adam"), at=LABELS, y=LABELS,
+    optimizer=choice("sgd", "adam"), at=LABELS, y=LABELS, networks=_NETWORKS,
 )  # fmt: skip
 def largest_stable_step(
     ntk: Any,
@@ -85,8 +111,14 @@ def largest_stable_step(
     optimizer: str = "sgd",
     at: Any = None,
     y: Any = None,
+    networks: Any = None,
 ) -> StableStep:
-    """The largest learning rate at which full-batch training is stable at infinite width.
+    """The largest learning rate at which full-batch training is stable, for a given kernel.
+
+    For `whydeep.kernel` this is a statement about infinite width. Networks of width n have tangent
+    kernels that differ from it and from each other by 1/sqrt(n), and the kernel moves while they
+    train: relu networks of width 64 and depth 4 have been seen to collapse at 0.8 of the value.
+    With ``networks``, the tangent kernels of some drawn ones, `drawn` says how theirs scatter.
 
     ``2 (1 + momentum) / lambda_max(S)``, ``S = sqrt(Theta) (d^2 L / df^2) sqrt(Theta)``: for the
     loss ``1/2 sum (f - y)^2`` this is ``2 (1 + momentum) / lambda_max(Theta)``.
@@ -102,6 +134,8 @@ def largest_stable_step(
         at: outputs (N, C) where the curvature is taken, for losses other than "squared"; zeros,
             the mean at initialisation, unless given.
         y: labels (N, C), for a loss given as a function.
+        networks: tangent kernels (draws, N, N) of at least 8 networks of the width in hand, such as
+            `whydeep.tangent_kernel` gives; `drawn` then holds their thresholds.
 
     Raises:
         InputError: bad numbers, or a matrix that is no kernel.
@@ -134,8 +168,10 @@ def largest_stable_step(
                          needed=f"{(len(theta), c)}")  # fmt: skip
     uniform = np.full((len(theta), c), 1.0 / c)
     resolved = resolve_loss(loss, reduction, uniform if y is None else check_targets(y))
+    drawn_kernels = None if networks is None else _stack(networks, len(theta))
     said = [
-        "infinite width: the tangent kernel keeps still while training",
+        _STILL,
+        _said_of_width(drawn_kernels),
         f"full batches, parameters as in the kernel's parameterization, loss {resolved.name}",
     ]
     factor = 2.0 * (1.0 + beta)
@@ -150,11 +186,41 @@ def largest_stable_step(
         )
         bound = (0.5 if reduction == "sum" else 0.5 / len(theta)) * top
         everywhere = _divide(factor, bound) if loss == "cross_entropy" else None
+    drawn = None
+    if drawn_kernels is not None:
+        drawn = np.array([
+            _divide(factor, _curvature_of(one, resolved, where))
+            for one in drawn_kernels
+        ])  # fmt: skip
     return StableStep(
         _divide(factor, curvature), curvature, everywhere, resolved.name, beta, tuple(said),
         "LeCun, Simard and Pearlmutter 1993; with momentum Polyak 1964, Goh 2017; through the "
-        "tangent kernel Lee et al. 2019",
+        "tangent kernel Lee et al. 2019", drawn,
     )  # fmt: skip
+
+
+def _said_of_width(networks: np.ndarray | None) -> str:
+    if networks is None:
+        return (
+            "of the kernel given: how far networks of a width scatter about it is not known here; "
+            "networks=, tangent kernels of some drawn ones, tells"
+        )
+    return f"the interval is that of {len(networks)} networks at initialisation"
+
+
+def _stack(kernels: np.ndarray, count: int) -> np.ndarray:
+    """Tangent kernels (draws, N, N), checked."""
+    if kernels.shape[1:] != (count, count) or len(kernels) < _FEWEST:
+        raise InputError(
+            "The kernels of networks do not fit.", received=f"shape {kernels.shape}",
+            needed=f"(draws, {count}, {count}), {_FEWEST} draws or more",
+        )  # fmt: skip
+    return np.stack([_square(one) for one in kernels])
+
+
+def _curvature_of(theta: np.ndarray, loss: Loss, at: np.ndarray) -> float:
+    top = _top(np.linalg.eigvalsh(theta))
+    return loss.scale * top if loss.scale is not None else _curvature(theta, loss, at)
 
 
 @takes(step=number(least=1e-300), b1=MOMENTUM)
