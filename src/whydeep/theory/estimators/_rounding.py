@@ -25,7 +25,7 @@ __all__ = ["Rounding"]
 
 _KNOWN = 0.02  # of a variance: what its error may be
 _NEGLIGIBLE = 1e-5  # of targets and noise: an error of the standard deviation that is none
-_CERTAIN = 1e-4  # likewise of exact targets, about which nothing may be left open
+_CERTAIN = 1e-3  # likewise of exact targets, about which nothing may be left open
 _SUSPICIOUS = 100.0  # times an error with weights of sum 1: variances above it need no look
 
 
