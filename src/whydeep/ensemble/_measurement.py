@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from whydeep.arguments import instance
+from whydeep.arguments import count, instance
 from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.network import Network
@@ -128,6 +128,7 @@ class Measurement(ByName):
     def covariance(self, name: str, layer: int) -> np.ndarray:
         """Covariance of the independent components of a mean at a layer (components squared)."""
         self._batches(name)
+        layer = count(0)("layer", layer)
         if layer not in self.layers[name]:
             raise InputError(
                 "That layer was not measured.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import as_numbers
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.geometry.readers import piecewise_linear
@@ -16,7 +17,7 @@ __all__ = ["frame", "given_units", "read_points", "units_that_change"]
 
 def read_points(x: Any) -> np.ndarray:
     """Points (N, *shape), float64 and finite."""
-    points = np.asarray(x, np.float64)
+    points = as_numbers("x", x)
     if points.ndim < 2 or points.size == 0:
         raise InputError("The points are no batch of inputs.", received=f"shape {points.shape}",
                          needed="(N, ...), N >= 1", suggestion="x[None] for one input")  # fmt: skip

@@ -204,7 +204,7 @@ def _segments(segments: Any, rows: np.ndarray) -> np.ndarray:
     """Start and end of every segment, (segments, 2, d)."""
     if segments is None:
         return np.stack([rows[:8][:-1], rows[:8][1:]], axis=1)
-    found = np.asarray(segments, np.float64)
+    found = array()("segments", segments)
     if found.ndim != 3 or found.shape[1:] != (2, rows.shape[1]) or len(found) == 0:
         raise InputError("Segments are given by start and end.", received=f"shape {found.shape}",
                          needed=f"(segments, 2, {rows.shape[1]})")  # fmt: skip
