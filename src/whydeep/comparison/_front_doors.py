@@ -8,9 +8,9 @@ must tend to what theory predicts (see `check_import`).
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ from whydeep.ensemble import (
 )
 from whydeep.network import Dropout, Embedding, Network, read_jax, read_torch
 from whydeep.network.jax_reader import read
-from whydeep.network.torch_reader import read_module
+from whydeep.network.torch_reader import TorchReading, copied, read_module, seeded
 from whydeep.progress import rich_part
 
 __all__ = ["check_jax", "check_torch", "from_jax", "from_torch"]
@@ -36,7 +36,7 @@ _INPUTS = 3
 # Draws of the model: of outputs as many as make their mean square known to 1 %, within what the
 # number of parameters lets one wait for.
 _OUTPUTS = 16_000
-_DRAWS, _NTK_DRAWS = (300, 6000), (50, 300)
+_LEAST_MOST, _NTK_LEAST_MOST = (300, 6000), (50, 300)
 _EFFORT, _NTK_EFFORT = 3e8, 1e8
 
 
@@ -64,12 +64,14 @@ def from_torch(
     module's, or does not tend to the predicted kernel, is a warning with the reason.
 
     Args:
-        module: a ``torch.nn.Module``, in evaluation mode unless dropout shall count.
-        example: a tensor of inputs, (N, ...).
+        module: a ``torch.nn.Module``, in evaluation mode unless dropout shall count; or its
+            constructor, a callable without arguments that returns a fresh one. Only a constructor
+            tells how parameters are drawn without a guess.
+        example: a batch of inputs, (N, ...): a tensor or an array.
         init: how parameters are drawn where the module does not tell (see `network.read_torch`).
         check: whether to check (see `check_torch`); a check costs seconds to minutes.
-        at_width: a factory: gives the module with its hidden widths times a whole number. It is
-            checked at twice its width too.
+        at_width: gives a fresh module with its hidden widths times a whole number. It is checked at
+            twice its width too.
         draws: of the model, for its NNGP kernel; by its size unless given.
         ntk_draws: likewise, for its tangent kernel.
         seed: of the check's random numbers.
@@ -80,16 +82,27 @@ def from_torch(
 
     Warns:
         UserWarning: the check disagrees; variances had to be measured.
+
+    Accuracy: ``assumptions`` of the network say which variances have an error, the table how far it
+        moves the kernels.
     """
     if not check:
         return read_torch(module, example, init=init)
     found = check_torch(module, example, init=init, seed=seed, draws=draws, ntk_draws=ntk_draws)
-    _report(found, type(module).__name__)
+    is_factory = isinstance(module, type) or not hasattr(module, "named_parameters")
+    kind = module if is_factory else type(module)
+    name = getattr(kind, "__name__", type(kind).__name__)
+    _report(found, name)
     if at_width is not None:
         wide = check_torch(
-            at_width(2), example, init=init, seed=seed + 1, draws=draws, ntk_draws=ntk_draws
+            partial(at_width, 2),
+            example,
+            init=init,
+            seed=seed + 1,
+            draws=draws,
+            ntk_draws=ntk_draws,
         )
-        _report(wide, f"{type(module).__name__}, twice the width")
+        _report(wide, f"{name}, twice the width")
     return found.network
 
 
@@ -113,9 +126,10 @@ def from_jax(
 
     Args:
         fn: ``fn(params, x)`` for a batch x.
-        params: a tree of arrays, or a factory ``key -> tree``.
-        example: an array of the shape and type of a batch of inputs.
-        init: a factory ``key -> tree``, if `params` is a tree.
+        params: a tree of arrays, or how it is initialised: a function ``key -> tree``, which tells
+            the laws of parameters without a guess.
+        example: a batch of inputs (N, ...), of which the shape and the type matter.
+        init: the function ``key -> tree``, if `params` is a tree.
         check: whether to check; see `from_torch`.
         at_width: gives ``(fn, factory)`` with the hidden widths times a whole number. It is
             checked at twice its width too.
@@ -183,22 +197,41 @@ def check_torch(
     reading = read_module(module, example, init=init)
     for note in reading.notes:
         warnings.warn(note, UserWarning, stacklevel=3)
-    network = reading.network
-    x = _inputs(example.detach().cpu().numpy(), network, seed)
+    network, ready = reading.network, reading.given
+    x = _inputs(ready.example.cpu().numpy(), network, seed)
     draws, ntk_draws = _how_many(network, x, draws, ntk_draws)
-    points = torch.as_tensor(x).to(example)
+    points = torch.as_tensor(x).to(ready.example)
     real = measure_torch_kernels(
-        module, points, draws=draws, ntk_draws=ntk_draws, seed=seed, init=init,
-        channel_axes=reading.channel_axes,
+        ready.factory or ready.module, points, draws=draws, ntk_draws=ntk_draws, seed=seed,
+        init=init, channel_axes=reading.channel_axes,
     )  # fmt: skip
     identity = None
     if not _drops(network):
-        work = copy.deepcopy(module).double()
+        with seeded(seed):
+            work = copied(ready.module) if ready.factory is None else ready.factory()
         with torch.no_grad():
-            outputs = work(points.double() if example.dtype.is_floating_point else points)
+            for name, buffer in ready.module.named_buffers():
+                work.get_buffer(name).copy_(buffer)
+            work = work.double()
+            outputs = work(points.double() if points.dtype.is_floating_point else points)
         found = reading.arranged(outputs.cpu().numpy())
         identity = _difference(network, reading.parameters(work), x, found)
-    return check_import(network, real, x, identity=identity, seed=seed + 1, **options)
+    return check_import(
+        network, real, x, identity=identity, seed=seed + 1, higher=reading.higher,
+        redrawn=_redrawn_torch(reading, init), **options,
+    )  # fmt: skip
+
+
+def _redrawn_torch(reading: TorchReading, init: Any) -> str:
+    """How the module was drawn again, and what the check can't see therefore."""
+    if reading.given.factory is not None:
+        return "The function was drawn again by its constructor."
+    if callable(init):
+        return "The function was drawn again by init."
+    return (
+        "The function was drawn again by the laws read here, so the check can't see a law "
+        "misread: from_torch(factory, example) draws by its constructor."
+    )
 
 
 @takes(
@@ -246,7 +279,15 @@ def check_jax(
             wide = jax.tree.map(_double, tree)
             outputs = np.asarray(fn(wide, _double(jax.numpy.asarray(x))))
             identity = _difference(network, reading.parameters(wide), x, outputs)
-    return check_import(network, real, x, identity=identity, seed=seed + 1, **options)
+    redrawn = "The function was drawn again by init." if reading.factory else (
+        "The function was drawn again by the variances read here, so the check can't see a law "
+        "misread: from_jax(fn, init, example), with init(key), draws as it does."
+    )  # fmt: skip
+    higher = None if reading.higher is None else reading.higher()
+    return check_import(
+        network, real, x, identity=identity, seed=seed + 1, higher=higher, redrawn=redrawn,
+        **options,
+    )  # fmt: skip
 
 
 def _report(found: ImportCheck, name: str) -> None:
@@ -281,10 +322,10 @@ def _how_many(
     last = network.shapes(shape)[-1]
     if draws is None:
         wanted = min(_OUTPUTS / min(last.channels, 16), _EFFORT / max(numbers, 1))
-        draws = int(np.clip(wanted, *_DRAWS))
+        draws = int(np.clip(wanted, *_LEAST_MOST))
     if ntk_draws is None:
         rows = len(x) * last.count
-        ntk_draws = int(np.clip(_NTK_EFFORT / max(numbers * rows, 1), *_NTK_DRAWS))
+        ntk_draws = int(np.clip(_NTK_EFFORT / max(numbers * rows, 1), *_NTK_LEAST_MOST))
     return draws, ntk_draws
 
 

@@ -23,7 +23,12 @@ __all__ = ["TITLES", "ImportCheck", "Line"]
 TITLES = {"nngp": "NNGP kernel", "ntk": "tangent kernel"}
 # Outputs that differ by less are the same up to rounding of some hundred operations.
 _SAME = 1e-4
-_WIDE = 200
+_WIDE = 80
+_ASKED = {
+    "reading": "the function has its description's kernel",
+    "limit": "the description tends to the prediction",
+    "law": "{law} weights do as Gaussian ones",
+}
 
 
 @dataclass(frozen=True)
@@ -156,19 +161,24 @@ class ImportCheck:
         """A table for ``rich.print``."""
         escape = rich_part("markup").escape
         table = rich_part("table").Table(box=None, pad_edge=False, header_style="bold")
-        factors = sorted({f for line in self.lines.values() for f in line.drawn})
-        widths = ["n" if f == 1 else f"{f}n" for f in factors]
-        for name in ("off by", "function", *widths, "n → ∞"):
-            table.add_column(name, no_wrap=True)
+        table.add_column("less the prediction, as a share of it")
+        for kernel in self.lines:
+            table.add_column(TITLES[kernel], no_wrap=True, justify="right")
+        rows = {"the function, at its own width n": [ln.real for ln in self.lines.values()]}
+        for factor in sorted({f for line in self.lines.values() for f in line.drawn}):
+            width = "n" if factor == 1 else f"{factor}n"
+            rows[f"its description, at width {width}"] = [
+                line.drawn[factor] for line in self.lines.values()
+            ]
+        rows["its description, extrapolated to n → ∞"] = [
+            line.extrapolated for line in self.lines.values()
+        ]
+        for title, numbers in rows.items():
+            table.add_row(title, *(_percent(*n) for n in numbers))
         for question in self._questions:
-            table.add_column(question)
-        for kernel, line in self.lines.items():
-            numbers = [line.real, *(line.drawn[f] for f in factors), line.extrapolated]
-            marks = []
-            for question in self._questions:
-                answer = next((a for a in self.of(question) if a.kernel == kernel), None)
-                marks.append("" if answer is None else coloured(answer.row.verdict))
-            table.add_row(kernel.upper(), *(_percent(*n) for n in numbers), *marks)
+            marks = {a.kernel: coloured(a.row.verdict) for a in self.of(question)}
+            asked = _ASKED[question].format(law=self.law)
+            table.add_row(asked, *(marks.get(kernel, "") for kernel in self.lines))
         lines = [f"{coloured(self.verdict)}: {escape(self.reason)}."]
         lines += [f"[dim]{escape(note)}[/]" for note in self.notes]
         ntk = f", {self.real.ntk_draws:,} of its gradients" if "ntk" in self.lines else ""
@@ -203,7 +213,7 @@ class ImportCheck:
 
 
 def _percent(deviation: float, error: float) -> str:
-    """``+3.1 ± 1.0 %``, with the digits that the error allows."""
+    """``+3.1 ± 1.0 %`` (one standard error), with the digits that the error allows."""
     error = max(error, 1e-6)
     digits = max(0, -math.floor(math.log10(100 * error)))
     shown = round(100 * deviation, digits) + 0.0  # never -0

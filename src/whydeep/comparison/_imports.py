@@ -60,6 +60,8 @@ def check_import(
     ntk_draws: int | None = None,
     seed: int = 0,
     factors: tuple[int, int] | None = None,
+    higher: Network | None = None,
+    redrawn: str = "",
 ) -> ImportCheck:
     """Whether the kernel predicted for a description is that of the function it was read from.
 
@@ -80,6 +82,9 @@ def check_import(
         seed: of the description's random numbers.
         factors: the two widths that are extrapolated, in units of the network's own; chosen from
             the widths unless given.
+        higher: the description with every variance that was read off numbers one standard error
+            higher.
+        redrawn: how the function was re-initialised, in a sentence.
 
     Raises:
         InputError: kernels of different shapes, bad numbers.
@@ -100,6 +105,10 @@ def check_import(
     if not 1 <= factors[0] < factors[1]:
         raise InputError("Widths must grow.", received=f"factors={factors}", needed="(1, 2), ...")
     predicted, notes = _predicted((kernel_of or _kernel)(network, points), real)
+    if higher is not None:
+        moved = _predicted((kernel_of or _kernel)(higher, points), real)[0]
+        notes = (_moved(predicted, moved), *network.assumptions, *notes)
+    notes = (*notes, redrawn) if redrawn else notes
     draws, ntk_draws = _how_many(network, points, factors[1], draws, ntk_draws)
     ntk_draws = ntk_draws if "ntk" in predicted else 0
 
@@ -221,6 +230,19 @@ def _predicted(
     if not found:
         raise UnsupportedError("There is nothing to compare.", received=" ".join(notes))
     return found, tuple(notes)
+
+
+def _moved(predicted: Mapping[str, Any], higher: Mapping[str, Any]) -> str:
+    """How far the errors of the variances move the kernels, in a sentence."""
+    shares = []
+    for kernel, (value, _) in predicted.items():
+        size = float(np.abs(value).max())
+        share = float(np.abs(higher[kernel][0] - value).max()) / size if size else 0.0
+        shares.append(f"the {TITLES[kernel]} by {share:.1%}")
+    return (
+        "The variances have errors, being read off numbers: one standard error more of each moves "
+        f"{' and '.join(shares)}."
+    )
 
 
 def _drawn_error(kernel: Any, name: str) -> Any:

@@ -6,7 +6,6 @@ draws: outputs and gradients are the module's own.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +19,13 @@ from whydeep.ensemble._samples import KernelSamples
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import check_whole
 from whydeep.network.torch_reader import (
+    CUT_VARIANCE,
+    Given,
     Init,
     Law,
     TorchReading,
+    copied,
+    given,
     read_laws,
     reinitialise,
     require_torch,
@@ -49,10 +52,11 @@ def measure_torch_kernels(
     """Draw a PyTorch module again and again and measure its NNGP and tangent kernels.
 
     Args:
-        module: a ``torch.nn.Module``; a copy is drawn, it stays as it is, and so does PyTorch's
-            random state. Each part is drawn by its ``reset_parameters``, parameters of other laws
-            (see `read_torch`) as normal numbers of the variance measured or given.
-        x: a tensor of inputs, (N, ...).
+        module: a ``torch.nn.Module``, or its constructor (a callable without arguments), which is
+            called at each draw. Of a module a copy is drawn: each part by its
+            ``reset_parameters``, parameters of other laws (see `read_torch`) by the law measured or
+            given. It stays as it is, and so do PyTorch's, numpy's and Python's random states.
+        x: inputs, (N, ...).
         draws: for the NNGP kernel.
         ntk_draws: for the tangent kernel, as many unless given; 0: none.
         seed: makes everything reproducible, on the same kind of device.
@@ -76,14 +80,14 @@ def measure_torch_kernels(
     check_whole("draws", draws, least=2)
     ntk_draws = draws if ntk_draws is None else check_whole("ntk_draws", ntk_draws, least=0)
     check_whole("seed", seed, least=0)
-    laws = read_laws(module, init)
-    work = copy.deepcopy(module)
-    trained = [p for p in work.parameters() if p.requires_grad]
+    ready = given(torch, module, x, draw=False)
+    x = ready.example
     nngp: list[np.ndarray] = []
     ntk: list[np.ndarray] = []
     total = max(draws, ntk_draws)
-    with seeded(module, seed % 2**63), progress_bar("drawing the module", total) as advance:
-        for number, _ in enumerate(_drawn(torch, work, laws, init, total)):
+    with seeded(seed), progress_bar("drawing the module", total) as advance:
+        for number, work in enumerate(_modules(torch, ready, init, total)):
+            trained = [p for p in work.parameters() if p.requires_grad]
             with torch.enable_grad() if number < ntk_draws else torch.no_grad():
                 outputs = _outputs(work(x), x, channel_axes)
             if number < draws:
@@ -98,7 +102,8 @@ def measure_torch_kernels(
         seed=seed,
         seconds=time.perf_counter() - begin,
         dtype=str(x.dtype if x.dtype.is_floating_point else torch.float32).removeprefix("torch."),
-        source=f"{type(module).__name__} re-initialised",
+        source=f"{type(ready.module).__name__} "
+        + ("re-initialised" if ready.factory is None else "constructed again"),
     )
 
 
@@ -120,7 +125,7 @@ def reading_deviation(reading: TorchReading, module: Any, x: Any) -> float:
     real = x.dtype.is_floating_point
     inputs = x.double() if real else x
     with torch.no_grad():
-        outputs = copy.deepcopy(module).double()(inputs).cpu().numpy()
+        outputs = copied(module).double()(inputs).cpu().numpy()
     expected = reading.arranged(outputs)
     with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
         found = apply_network(reading.network, reading.parameters(module), inputs.cpu().numpy())
@@ -131,11 +136,25 @@ def reading_deviation(reading: TorchReading, module: Any, x: Any) -> float:
     return float(np.abs(found - expected).max()) / (scale or 1.0)
 
 
-def _drawn(
-    torch: Any, work: Any, laws: Mapping[str, Law], init: Init, count: int
-) -> Iterator[None]:
+def _modules(torch: Any, ready: Given, init: Init, count: int) -> Iterator[Any]:
+    """The module drawn `count` times: by its constructor, or by its laws."""
+    buffers = {name: b.clone() for name, b in ready.module.named_buffers()}
+    if ready.factory is None:
+        work = copied(ready.module)
+        laws = read_laws(ready.module, init)
+        draws = _drawn(torch, work, laws, init, count)
+    else:
+        draws = (ready.factory() for _ in range(count))
+    for work in draws:
+        # What is no parameter is not drawn: a description holds the numbers of the first module.
+        with torch.no_grad():
+            for name, buffer in work.named_buffers():
+                buffer.copy_(buffers[name])
+        yield work
+
+
+def _drawn(torch: Any, work: Any, laws: Mapping[str, Law], init: Init, count: int) -> Iterator[Any]:
     """Draw the numbers of a copy again, in place, `count` times."""
-    buffers = {name: b.clone() for name, b in work.named_buffers()}
     other = {
         name: laws[name]
         for name, _ in work.named_parameters()
@@ -149,17 +168,15 @@ def _drawn(
                 "A part of the module can't be initialised again.",
                 received=str(error),
                 needed="reset_parameters() without arguments",
-                suggestion="init=a function that initialises the whole module",
+                suggestion="from_torch(factory, example), where factory() gives a fresh module",
             ) from error
         if callable(init):
             init(work)
         with torch.no_grad():
-            for name, buffer in work.named_buffers():
-                buffer.copy_(buffers[name])
             for name, parameter in work.named_parameters():
                 if name in other:
-                    _draw(parameter, other[name])
-        yield
+                    _draw(torch, parameter, other[name])
+        yield work
 
 
 def _has_law(laws: Mapping[str, Law], name: str) -> bool:
@@ -170,11 +187,21 @@ def _has_law(laws: Mapping[str, Law], name: str) -> bool:
     return True
 
 
-def _draw(parameter: Any, law: Law) -> None:
-    if law.bound is not None:
+def _draw(torch: Any, parameter: Any, law: Law) -> None:
+    spread = math.sqrt(law.variance)
+    if law.family == "constant":
+        parameter.fill_(law.mean)
+    elif law.family == "orthogonal":
+        rows = len(parameter)
+        longest = max(rows, parameter.numel() // rows)
+        torch.nn.init.orthogonal_(parameter, gain=spread * math.sqrt(longest))
+    elif law.family == "truncated":
+        scale = spread / math.sqrt(CUT_VARIANCE)
+        torch.nn.init.trunc_normal_(parameter, std=scale, a=-2.0 * scale, b=2.0 * scale)
+    elif law.bound is not None:
         parameter.uniform_(-law.bound, law.bound)
     elif law.variance > 0:
-        parameter.normal_(law.mean, math.sqrt(law.variance))
+        parameter.normal_(law.mean, spread)
     else:
         parameter.fill_(law.mean)
 

@@ -16,7 +16,7 @@ from whydeep.arguments import anything, array, as_array, count, takes
 from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import Maximum, PiecewiseLinear
-from whydeep.geometry.readers import piecewise_linear
+from whydeep.geometry.readers import function_at
 from whydeep.results import by_content
 
 __all__ = ["Spline", "code_distance", "spline"]
@@ -86,7 +86,7 @@ def spline(f: Any, x: Any) -> Spline:
         >>> found.A, found.b, found.distance
         (array([[2., 0.]]), array([1.]), 0.5)
     """
-    function, point = piecewise_linear(f, x), x
+    function, point = function_at(f, np.shape(x)), x
     row = function.rows(point[None])
     state = function.maps[0](row)
     signs, values = [], []

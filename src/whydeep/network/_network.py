@@ -44,6 +44,8 @@ class Network:
 
     Args:
         nodes: each takes values of earlier ones.
+        assumptions: what a description that was read rests on, in words: variances that its
+            model's numbers tell with an error.
 
     Raises:
         InputError: no nodes, a reference to a later node, a wrong number of values.
@@ -55,6 +57,7 @@ class Network:
     """
 
     nodes: tuple[Node, ...]
+    assumptions: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", _NODES("nodes", self.nodes))
@@ -71,10 +74,14 @@ class Network:
                 )
 
     def __repr__(self) -> str:
+        rests = "; variances with errors, see .assumptions" if self.assumptions else ""
+        return f"<{self._described()}{rests}>"
+
+    def _described(self) -> str:
         if not self.fully_connected:
             kinds = [type(node.layer).__name__ for node in self.nodes]
             shown = kinds if len(kinds) <= 8 else [*kinds[:4], "...", *kinds[-3:]]
-            return f"<network of {len(kinds)} nodes: {', '.join(shown)}>"
+            return f"network of {len(kinds)} nodes: {', '.join(shown)}"
         widths = sorted(set(self.widths))
         width = str(widths[0]) if len(widths) == 1 else "-".join(map(str, self.widths))
         first = self.dense[0]
@@ -82,9 +89,9 @@ class Network:
             n.layer.function.name for n in self.nodes if isinstance(n.layer, Activation)
         )
         return (
-            f"<network: {', '.join(functions)}, depth {self.depth}, width {width}, "
+            f"network: {', '.join(functions)}, depth {self.depth}, width {width}, "
             f"weight_var {_short(first.weight_var)}, bias_var {_short(first.bias_var)}, "
-            f"{first.parameterization}>"
+            f"{first.parameterization}"
         )
 
     @takes(self=anything, inputs=each(COUNT))

@@ -41,7 +41,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_cells_are_those_that_a_grid_meets_and_outputs_the_functions_own(name):
     function, shape = FUNCTIONS[name]
-    f = piecewise_linear(function, np.zeros(shape))
+    f = piecewise_linear(function, np.zeros((1, *shape)))
     generator = np.random.default_rng(1)
     x = generator.normal(size=(20, *shape)).astype(np.float32)
     expected = np.asarray(function(jnp.asarray(x)))
@@ -72,7 +72,7 @@ def test_a_drawn_network_of_ours():
     assert found.plane.function.outputs == (2,)
     check_against_grid(found, side=120)
     with pytest.raises(InputError, match="without parameters"):
-        piecewise_linear(net, origin)
+        piecewise_linear(net, origin[None])
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,23 @@ def test_a_drawn_network_of_ours():
 )
 def test_what_has_no_affine_pieces_is_refused_by_name(function, message):
     with pytest.raises(UnsupportedError, match=message):
-        piecewise_linear(function, np.zeros(3))
+        piecewise_linear(function, np.zeros((2, 3)))
 
 
 def test_a_jump_is_found_where_the_pieces_meet():
     with pytest.raises(UnsupportedError, match="jumps"):
         regions(lambda x: jnp.where(x @ W1 > 0, x @ W1 + 1, 0.0), *np.eye(3))
+
+
+def test_an_example_is_a_batch_and_one_input_is_refused_in_words():
+    weights = np.array([[1.0, -1.0, 2.0], [2.0, 0.5, 1.0]])
+
+    def function(x):
+        return jnp.maximum(x @ weights, 0.0)
+
+    f = piecewise_linear(function, np.zeros((5, 2)))
+    assert (f.shape, f.outputs) == ((2,), (3,))
+    with pytest.raises(InputError, match=r"(?s)no batch.*one input.*example\[None\]"):
+        piecewise_linear(function, np.zeros(2))
+    with pytest.raises(InputError, match="no batch"):
+        piecewise_linear(function, np.zeros((0, 2)))

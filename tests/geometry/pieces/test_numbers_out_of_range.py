@@ -41,7 +41,7 @@ def test_functions_that_are_not_finite_are_refused(layer, what, bad):
         return x @ weights[-1].T + biases[-1]
 
     with pytest.raises(InputError, match="not finite"):
-        piecewise_linear(f, np.zeros(2))
+        piecewise_linear(f, np.zeros((1, 2)))
 
 
 def test_modules_that_are_not_finite_are_refused_for_that():
@@ -57,7 +57,7 @@ def test_modules_that_are_not_finite_are_refused_for_that():
                 with pytest.raises(
                     InputError, match=f"not finite[^§]*1 of . numbers of {layer}.{name}"
                 ):
-                    piecewise_linear(module, np.zeros(2))
+                    piecewise_linear(module, np.zeros((1, 2)))
 
 
 def test_no_layers_and_layers_without_units_are_refused():

@@ -74,7 +74,7 @@ MODULES = modules()
 def test_cells_are_those_that_a_grid_meets_and_outputs_the_modules_own(name):
     layers, shape = MODULES[name]
     module = nn.Sequential(*layers).eval()
-    f = piecewise_linear(module, np.zeros(shape))
+    f = piecewise_linear(module, np.zeros((1, *shape)))
     generator = np.random.default_rng(1)
     x = generator.normal(size=(20, *shape))
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_a_large_convolution_stays_a_function_and_gives_the_same():
     one, two = nn.Conv2d(1, 11, 3, padding=1), nn.Conv2d(11, 11, 3, padding=1)
     head = nn.Flatten(), nn.Linear(11 * 196, 1)
     module = nn.Sequential(one, nn.ReLU(), two, nn.ReLU(), *head).eval()
-    f = piecewise_linear(module, np.zeros((1, 14, 14)))
+    f = piecewise_linear(module, np.zeros((2, 1, 14, 14)))
     assert not f.dense
     origin, u, v = np.random.default_rng(0).normal(size=(3, 1, 14, 14))
     found = regions(f, origin, u, v, window=(0, 0.05, 0, 0.05))
@@ -109,7 +109,7 @@ def test_a_large_convolution_stays_a_function_and_gives_the_same():
 def test_the_module_is_left_as_it_was():
     module = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).train()
     before = copy.deepcopy(module.state_dict())
-    piecewise_linear(module, np.zeros(3))
+    piecewise_linear(module, np.zeros((2, 3)))
     assert module.training
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
     assert module[0].weight.dtype == torch.float32
@@ -126,7 +126,7 @@ def test_the_module_is_left_as_it_was():
 )
 def test_what_has_no_affine_pieces_is_refused_by_name(layer, message):
     with pytest.raises(UnsupportedError, match=message):
-        piecewise_linear(nn.Sequential(nn.Linear(3, 4), layer), np.zeros(3))
+        piecewise_linear(nn.Sequential(nn.Linear(3, 4), layer), np.zeros((2, 3)))
 
 
 def test_products_and_unknown_operations_are_refused_by_name():
@@ -139,9 +139,9 @@ def test_products_and_unknown_operations_are_refused_by_name():
             return torch.sort(x, dim=1).values
 
     with pytest.raises(UnsupportedError, match="mul multiplies two values"):
-        piecewise_linear(Gate(), np.zeros(3))
+        piecewise_linear(Gate(), np.zeros((2, 3)))
     with pytest.raises(UnsupportedError, match="operation sort is not one"):
-        piecewise_linear(Sort(), np.zeros(3))
+        piecewise_linear(Sort(), np.zeros((2, 3)))
 
 
 def test_training_mode_and_mixed_examples_are_refused():
@@ -150,6 +150,6 @@ def test_training_mode_and_mixed_examples_are_refused():
             return torch.relu(x - x.mean(dim=0))
 
     with pytest.raises(InputError, match="training mode"):
-        piecewise_linear(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), np.zeros(3))
+        piecewise_linear(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), np.zeros((2, 3)))
     with pytest.raises(UnsupportedError, match="other examples"):
-        piecewise_linear(Centred(), np.zeros(3))
+        piecewise_linear(Centred(), np.zeros((2, 3)))

@@ -24,7 +24,8 @@ def linearize(fn: Any, params: Any) -> Callable[..., Any]:
 
     Args:
         fn: ``fn(params, x)``, any JAX function.
-        params: any tree of arrays: the point it is linearised at.
+        params: any tree of arrays: the point it is linearised at. What is no array or number in it
+            (functions in an equinox model) stays as it is.
 
     Returns:
         ``f_lin(p, x)``, with more arguments if `fn` takes more: a JAX function like `fn`, to be
@@ -77,7 +78,7 @@ def taylor_expand(fn: Any, params: Any, degree: int) -> Callable[..., Any]:
     """
     check_function(fn)
     with called("params", "a tree (dicts, lists, tuples ...) of arrays of numbers"):
-        params = jax.tree.map(jnp.asarray, params)
+        params = jax.tree.map(_array, params)
 
     def expanded(moved: Any, *arguments: Any, **options: Any) -> Any:
         step = _difference(moved, params)
@@ -118,6 +119,9 @@ def _difference(moved: Any, params: Any) -> Any:
         ) from error
     steps = []
     for leaf, other in zip(leaves, others, strict=True):
+        if not hasattr(leaf, "dtype"):  # a function, say: equinox keeps them among arrays
+            steps.append(None)
+            continue
         if jnp.shape(other) != leaf.shape:
             raise InputError(
                 "The parameters are not those that the function was expanded around.",
@@ -138,6 +142,11 @@ def _moved(params: Any, t: Any, steps: list[Any]) -> Any:
     return jax.tree.unflatten(tree, new)
 
 
+def _array(leaf: Any) -> Any:
+    return jnp.asarray(leaf) if hasattr(leaf, "dtype") or isinstance(leaf, (int, float)) else leaf
+
+
 def _real(params: Any) -> Any:
-    kinds = [v.dtype for v in jax.tree.leaves(params) if jnp.issubdtype(v.dtype, jnp.floating)]
+    found = [v.dtype for v in jax.tree.leaves(params) if hasattr(v, "dtype")]
+    kinds = [kind for kind in found if jnp.issubdtype(kind, jnp.floating)]
     return jnp.result_type(*kinds) if kinds else jnp.result_type(float)

@@ -16,7 +16,7 @@ from whydeep.geometry.complexity._probes import (
 )
 from whydeep.geometry.complexity._result import LocalComplexity
 from whydeep.geometry.partition import regions
-from whydeep.geometry.readers import piecewise_linear
+from whydeep.geometry.readers import function_at
 from whydeep.geometry.segment import breakpoints
 from whydeep.network import check_number, check_whole
 from whydeep.progress import progress_bar
@@ -104,7 +104,7 @@ def local_complexity(
         names, by_layer = _vertices(f, points, r, count, seed)
         pieces = np.full(len(points), np.nan)
     else:
-        network = piecewise_linear(f, points[0])
+        network = function_at(f, points[0].shape)
         names = tuple(f"{n}: {kink.name}" for n, kink in enumerate(network.kinks, start=1))
         by_layer = np.zeros((len(points), len(names)), np.int64)
         pieces = np.zeros(len(points))

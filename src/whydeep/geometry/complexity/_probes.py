@@ -10,7 +10,7 @@ import numpy as np
 from whydeep.arguments import as_numbers
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear
-from whydeep.geometry.readers import piecewise_linear
+from whydeep.geometry.readers import function_at
 
 __all__ = ["frame", "given_units", "read_points", "units_that_change"]
 
@@ -43,7 +43,7 @@ def given_units(f: Any, points: np.ndarray) -> Units:
         found = f(points[:1])
         if isinstance(found, (Mapping, Sequence)):
             return _of_preactivations(f)
-    network = piecewise_linear(f, points[0])
+    network = function_at(f, points[0].shape)
 
     def units(x: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         states = network.states(x)

@@ -14,7 +14,7 @@ from whydeep.errors import InputError
 from whydeep.geometry.partition._front import held, make_slice
 from whydeep.geometry.partition._regions import Regions
 from whydeep.geometry.pieces import Matrix, Maximum, PiecewiseLinear, named_kink
-from whydeep.geometry.readers import piecewise_linear
+from whydeep.geometry.readers import function_at
 from whydeep.results import by_content
 
 __all__ = ["DecisionRegions", "decision_regions"]
@@ -60,8 +60,10 @@ def with_decision(f: PiecewiseLinear) -> PiecewiseLinear:
             "Classes are along one dimension of the outputs.",
             received=f"outputs of shape {f.outputs}",
             needed="(classes,), or one number whose sign decides",
-            cause="the example had a batch dimension" if f.outputs[:1] == (1,) else "",
-            suggestion="piecewise_linear(module, x[0]): the example is one input",
+            cause="the origin of the plane is a batch, not one input"
+            if f.outputs[:1] == (1,)
+            else "",
+            suggestion="origin[0], u[0], v[0], and the function itself instead of what was read",
         )
     if count == 1:
         kink = named_kink("relu", 1)
@@ -106,7 +108,7 @@ def decision_regions(
         >>> decision_regions(f, np.zeros(2), np.eye(2)[0], np.eye(2)[1]).class_areas()
         array([2.5, 1.5])
     """
-    plain = piecewise_linear(f, origin)
+    plain = function_at(f, np.shape(origin))
     found = held(make_slice(with_decision(plain), origin, u, v, window, None))
     return DecisionRegions(
         found.plane, found.vertices, found.offsets, found.edge_layers, found.edge_units,

@@ -11,7 +11,7 @@ from whydeep.arguments import NUMBER, anything, array, count, each, number, take
 from whydeep.errors import InputError
 from whydeep.geometry.partition._front import held, make_slice
 from whydeep.geometry.partition._regions import Regions
-from whydeep.geometry.readers import piecewise_linear
+from whydeep.geometry.readers import function_at
 
 __all__ = ["plane", "regions"]
 
@@ -63,7 +63,7 @@ def regions(
         >>> found.count, found.areas
         (4, array([1., 1., 1., 1.]))
     """
-    function = piecewise_linear(f, origin)
+    function = function_at(f, np.shape(origin))
     return held(make_slice(function, origin, u, v, window, layers))
 
 

@@ -14,7 +14,7 @@ from whydeep.geometry.partition._areas import areas_of
 from whydeep.geometry.partition._cells import Cells
 from whydeep.geometry.partition._front import make_slice
 from whydeep.geometry.partition._work import run
-from whydeep.geometry.readers import piecewise_linear
+from whydeep.geometry.readers import function_at
 from whydeep.progress import phase
 from whydeep.results import by_content
 
@@ -95,7 +95,7 @@ def region_statistics(
         >>> found.count, found.area, found.lengths
         (4, 4.0, array([4.]))
     """
-    function = piecewise_linear(f, origin)
+    function = function_at(f, np.shape(origin))
     plane = make_slice(function, origin, u, v, window, layers)
     totals = np.zeros(3)
     decades, edges = np.zeros(len(_DECADES) - 1, np.int64), np.zeros(_EDGES + 1, np.int64)

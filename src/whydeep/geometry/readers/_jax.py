@@ -80,6 +80,7 @@ def read_jax_function(
             "The function can't be traced with one example.",
             received=f"{type(error).__name__}: {str(error).strip()[:200]}",
             needed=f"a JAX function of a batch (N, {', '.join(map(str, shape))})",
+            cause="an example is a batch: one input of shape s is example[None], (1, *s)",
         ) from error
     if len(closed.out_avals) != 1:
         raise InputError("The function gives several arrays.", received=str(closed.out_avals)[:80],

@@ -10,7 +10,7 @@ from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.network import Network
 
-__all__ = ["piecewise_linear"]
+__all__ = ["function_at", "piecewise_linear"]
 
 
 def piecewise_linear(f: Any, example: Any) -> PiecewiseLinear:
@@ -23,7 +23,7 @@ def piecewise_linear(f: Any, example: Any) -> PiecewiseLinear:
         f: a ``torch.nn.Module`` in evaluation mode, any JAX function of a batch ``(N, *shape)``
             (for a `whydeep.Network`, ``lambda x: apply_network(network, parameters, x)``), or what
             an earlier call returned.
-        example: one input, of shape ``shape``; its numbers do not matter.
+        example: a batch of inputs ``(N, *shape)``, as everywhere; its numbers do not matter.
 
     Reads: relu, leaky relu, prelu, abs, hard tanh, clip, hard sigmoid, max-pooling, maxout
     (maximum, reduce_max), ``where`` by the sign of an affine function, with everything affine
@@ -31,7 +31,8 @@ def piecewise_linear(f: Any, example: Any) -> PiecewiseLinear:
     pooling, residual sums, concatenation, reshaping.
 
     Raises:
-        InputError: something else than a module or a JAX function; a module in training mode.
+        InputError: something else than a module or a JAX function; a module in training mode; one
+            input instead of a batch.
         UnsupportedError: a smooth activation, a product of two values that depend on the input, an
             operation that is not known, each by its name.
 
@@ -41,10 +42,26 @@ def piecewise_linear(f: Any, example: Any) -> PiecewiseLinear:
     Example:
         >>> import jax.numpy as jnp
         >>> W = jnp.array([[1.0, -1.0], [2.0, 0.5]])
-        >>> f = piecewise_linear(lambda x: jnp.maximum(x @ W, 0.0).sum(axis=1), np.zeros(2))
+        >>> f = piecewise_linear(lambda x: jnp.maximum(x @ W, 0.0).sum(axis=1), np.zeros((1, 2)))
         >>> f.names, f.outputs
         (('relu',), ())
     """
+    if isinstance(f, PiecewiseLinear):
+        return f
+    batch = tuple(np.shape(example))
+    if len(batch) < 2 or 0 in batch:
+        raise InputError(
+            "The example is no batch of inputs.",
+            received=f"an array of shape {batch}",
+            needed="(N, *shape), for inputs of any shape: (N, features), (N, C, H, W), ...",
+            cause="one input instead of a batch" if len(batch) == 1 else "",
+            suggestion="piecewise_linear(f, example[None])" if len(batch) == 1 else "",
+        )
+    return function_at(f, batch[1:])
+
+
+def function_at(f: Any, shape: tuple[int, ...]) -> PiecewiseLinear:
+    """`piecewise_linear` for inputs of a shape."""
     if isinstance(f, PiecewiseLinear):
         return f
     if isinstance(f, Network):
@@ -55,7 +72,6 @@ def piecewise_linear(f: Any, example: Any) -> PiecewiseLinear:
             suggestion="lambda x: whydeep.ensemble.apply_network(network, parameters, x) with "
             "parameters = whydeep.ensemble.draw_parameters(network, input_shape, key)",
         )
-    shape = tuple(np.shape(example))
     if any("torch.nn.modules" in kind.__module__ for kind in type(f).__mro__):
         from whydeep.geometry.readers._torch import read_torch_module
 

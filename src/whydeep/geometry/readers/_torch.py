@@ -122,6 +122,7 @@ def _exported(torch: Any, module: Any, shape: tuple[int, ...]) -> Any:
             "torch.export can't trace this module for any number of examples.",
             received=f"{type(module).__name__}: {' '.join(lines[:1])[:300]}",
             needed=f"a module that takes one tensor (N, {', '.join(map(str, shape))})",
+            cause="an example is a batch: one input of shape s is example[None], (1, *s)",
             suggestion="torch.export.export(module, (example,)) gives the whole message",
         ) from error
     if any(getattr(n.target, "_schema", None) and n.target._schema.is_mutable  # noqa: SLF001

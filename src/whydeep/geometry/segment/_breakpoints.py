@@ -11,7 +11,7 @@ import numpy as np
 from whydeep.arguments import anything, array, takes
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import Matrix, PiecewiseLinear, Select, Threshold
-from whydeep.geometry.readers import piecewise_linear
+from whydeep.geometry.readers import function_at
 from whydeep.geometry.segment._cuts import cuts
 from whydeep.progress import phase
 from whydeep.results import by_content
@@ -144,7 +144,7 @@ def breakpoints(f: Any, start: Any, end: Any) -> Breakpoints:
         array([0.25, 0.5 ])
     """
     ends = [start, end]
-    function = piecewise_linear(f, ends[0])
+    function = function_at(f, ends[0].shape)
     for name, point in zip(("start", "end"), ends, strict=True):
         if point.shape != function.shape or not np.isfinite(point).all():
             raise InputError(f"{name} is not one input of the function.",

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from whydeep.errors import UnsupportedError
 from whydeep.network._layers import Layer
 from whydeep.network.jax_reader._axes import Atom, Axes, refine
 from whydeep.network.jax_reader._expression import VALUE, Expression
 from whydeep.network.jax_reader._leaves import Parameter, Use
 
 __all__ = ["Bias", "Computed", "Draft", "Gain", "Indices", "Known", "OneHot", "Pad", "Random",
-           "Scores", "Source", "State", "Value"]  # fmt: skip
+           "Scores", "Source", "State", "Value", "refuse_computed"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -211,3 +212,15 @@ class Computed:
     shape: tuple[int, ...]
     paths: tuple[str, ...]
     how: str
+
+
+def refuse_computed(computed: Computed) -> UnsupportedError:
+    """The error for numbers computed from parameters."""
+    return UnsupportedError(
+        "Numbers computed from parameters are used where only a parameter can stand.",
+        received=f"{computed.how} of {', '.join(computed.paths)}",
+        needed="a leaf times a number, transposed, reshaped or sliced",
+        cause="weight normalisation, low-rank updates, or running statistics among the parameters",
+        suggestion="close over numbers that are not trained, or put them beside 'params' in the "
+        "tree",
+    )

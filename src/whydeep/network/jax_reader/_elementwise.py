@@ -22,6 +22,7 @@ from whydeep.network.jax_reader._draft import (
     Scores,
     Source,
     Value,
+    refuse_computed,
 )
 from whydeep.network.jax_reader._expression import VALUE, Expression, apply, number
 from whydeep.network.jax_reader._leaves import Parameter
@@ -227,18 +228,6 @@ def _scaled_parameter(  # noqa: PLR0911 -- cases
             return parameter.affine(1.0 / c, 0.0)
         case _:
             return None
-
-
-def refuse_computed(computed: Computed) -> UnsupportedError:
-    """The error for numbers computed from parameters."""
-    return UnsupportedError(
-        "Numbers computed from parameters are used where only a parameter can stand.",
-        received=f"{computed.how} of {', '.join(computed.paths)}",
-        needed="a leaf times a number, transposed, reshaped or sliced",
-        cause="weight normalisation, low-rank updates, or running statistics among the parameters",
-        suggestion="close over numbers that are not trained, or put them beside 'params' in the "
-        "tree",
-    )
 
 
 def _with_parameter(reader: Reader, operation: str, operands: list[Any]) -> Value:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whydeep.arguments import called
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network._network import Network
 from whydeep.network.jax_reader._axes import fresh, refine, sizes
@@ -26,7 +27,8 @@ from whydeep.network.jax_reader._walk import Walk
 __all__ = ["Reading", "read", "read_jax"]
 
 _TRACED_BATCH = 3
-_MOST_DRAWS = 64
+_MOST_DRAWS = 4096
+_MOST_CALLS = 64  # of a factory that can't be compiled
 _FEW = 4  # draws that are not worth compiling the factory for
 _MOST_NUMBERS = 2_000_000  # of all draws together, beyond the second draw
 
@@ -64,9 +66,9 @@ def read_jax(
         InputError: the function can't be traced with these arguments.
         UnsupportedError: an operation that is no layer, a weight used twice; with its source line.
 
-    Accuracy: measured variances are replaced by a simple rule (1/fan_in, 2/fan_in, ...) where
-        exactly one is within 4 standard errors; else they keep their statistical error, which
-        the label says. Named activations are recognised to 1e-6 in single precision.
+    Accuracy: a simple rule (1/fan_in, 2/fan_in, ...) is taken where the variance is known to 1 %
+        and exactly one is near; every variance keeps its statistical error, which labels and
+        ``assumptions`` say. Named activations are recognised to 1e-6 in single precision.
     Cost: one trace, and a second or two for a network of ordinary size.
 
     Example:
@@ -95,12 +97,17 @@ class Reading:
             for the inputs), their order in the network's output, and its shape for one input.
         leaves: takes the trained leaves out of a tree.
         draw: draws a tree.
+        higher: gives the network with every variance one standard error higher; None where none
+            has an error.
+        factory: whether `draw` is the user's.
     """
 
     frozen: Frozen
     layout: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     leaves: Callable[[Any], list[Any]]
     draw: Callable[[Any], Any]
+    higher: Callable[[], Network] | None
+    factory: bool
 
     def parameters(self, params: Any) -> list[dict[str, np.ndarray]]:
         """The effective parameters of every node of the network, for the user's tree."""
@@ -123,9 +130,9 @@ def read(
     """`read_jax`, with what it knows about the parameters."""
     leaves_of = jax.tree.leaves(params)
     if callable(params) and (len(leaves_of) == 1 and leaves_of[0] is params):
-        with called("params", "parameters, or a function of a key that draws them"):
-            init, params = params, params(jax.random.key(0))
+        init, params = params, _called(params, jax.random.key(0))
     tree = _Tree(params)
+    _check_numbers(tree)
     shape, dtype = _example(example)
     traced = _trace(fn, tree, shape, dtype)
     draws = _draws(tree, init)
@@ -136,15 +143,26 @@ def read(
         try:
             root, layout = _output(walk, traced, tree, channels_first=channels_first)
 
-            def law(use: Use) -> tuple[float, float]:
-                return mean_and_variance(draws, use)
-
-            made = frozen(simplified(root, law), draws, channels_first=channels_first)
+            make = partial(_made, root, channels_first=channels_first)
+            made = make(draws)
         except UnsupportedError as error:
             failures.append((walk.steps, error))
         else:
-            return Reading(made, layout, tree.trained, init or _redraw(tree, made))
+            network = dataclasses.replace(made.network, assumptions=draws.assumptions)
+            made = dataclasses.replace(made, network=network)
+            moved = Draws(draws.leaves, factory=draws.factory, errors=1.0)
+            higher = (lambda: make(moved).network) if draws.assumptions else None  # noqa: B023
+            return Reading(
+                made, layout, tree.trained, init or _redraw(tree, made), higher, init is not None
+            )
     raise max(failures, key=lambda f: f[0])[1] from None
+
+
+def _made(root: Draft, draws: Draws, *, channels_first: bool) -> Frozen:
+    def law(use: Use) -> tuple[float, float]:
+        return mean_and_variance(draws, use)
+
+    return frozen(simplified(root, law), draws, channels_first=channels_first)
 
 
 def _output(
@@ -242,24 +260,74 @@ def _is_trained(leaf: Any) -> bool:
 
 def _draws(tree: _Tree, init: Callable[[Any], Any] | None) -> Draws:
     if init is None:
-        return Draws([[np.asarray(leaf) for leaf in tree.given()]], factory=False)
+        return Draws([np.asarray(leaf)[None] for leaf in tree.given()], factory=False)
     count = sum(int(np.prod(leaf.shape)) for leaf in tree.leaf_list)
     draws = int(np.clip(_MOST_NUMBERS // max(count, 1), 2, _MOST_DRAWS))
     keys = jax.random.split(jax.random.key(20_240_229), draws)
-    draw = _compiled(lambda key: tree.trained(init(key)), keys[0]) if draws > _FEW else None
-    draw = draw or (lambda key: tree.trained(init(key)))
-    trees = [[np.asarray(leaf) for leaf in draw(key)] for key in keys]
-    return Draws(trees, factory=True)
+
+    def draw(key: Any) -> list[Any]:
+        return tree.trained(_called(init, key))
+
+    stacks = _together(draw, keys) if draws > _FEW else None
+    if stacks is None:
+        drawn = [draw(key) for key in keys[:_MOST_CALLS]]
+        stacks = [
+            np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*drawn, strict=True)
+        ]
+    _check_drawn(tree, stacks)
+    return Draws(stacks, factory=True)
 
 
-def _compiled(draw: Callable[[Any], list[Any]], key: Any) -> Callable[[Any], list[Any]] | None:
-    """The factory compiled, if it can be: one that turns its key into a number can't."""
-    compiled = jax.jit(draw)
+def _called(init: Callable[[Any], Any], key: Any) -> Any:
     try:
-        compiled(key)
+        return init(key)
+    except Exception as error:
+        raise InputError(
+            "The parameters can't be initialised.",
+            received=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}",
+            needed="init(key), which gives a tree of arrays for a key of jax.random",
+        ) from error
+
+
+def _check_numbers(tree: _Tree) -> None:
+    for leaf, array in zip(tree.leaf_list, tree.given(), strict=True):
+        if isinstance(array, jax.ShapeDtypeStruct):
+            raise InputError(
+                "The parameters are shapes without numbers.",
+                received=f"{type(array).__name__} at {leaf.path}",
+                needed="arrays, or a function key -> tree of arrays",
+                suggestion="from_jax(fn, init, example) with what jax.eval_shape was given",
+            )
+        bad = int(np.sum(~np.isfinite(np.asarray(array, np.float64))))
+        if bad:
+            raise InputError(
+                f"The parameter {leaf.path} holds NaN or infinite numbers.",
+                received=f"{bad} of {np.size(array)}",
+                needed="finite numbers",
+                cause="a training that diverged",
+                suggestion="from_jax(fn, init, example), with init(key), which draws fresh ones",
+            )
+
+
+def _check_drawn(tree: _Tree, stacks: list[np.ndarray]) -> None:
+    """Refuse an init that gives one tree whatever its key."""
+    vary = [k for k, a in enumerate(stacks) if a.size and np.any(a[0] != a[0].flat[0])]
+    if vary and all(np.array_equal(stacks[k][0], stacks[k][1]) for k in vary):
+        raise InputError(
+            "init gives the same numbers for every key.",
+            received=f"equal numbers at {tree.leaf_list[vary[0]].path} for two keys",
+            needed="numbers drawn with the key",
+            cause="it holds a key of its own, or returns stored parameters",
+            suggestion="from_jax(fn, params, example) takes one tree as it is",
+        )
+
+
+def _together(draw: Callable[[Any], list[Any]], keys: Any) -> list[np.ndarray] | None:
+    """Every leaf's draws in one call, if init can be compiled: one that asks for numbers can't."""
+    try:
+        return [np.asarray(leaf) for leaf in jax.jit(jax.vmap(draw))(keys)]
     except Exception:  # noqa: BLE001 -- it runs as it is instead
         return None
-    return compiled
 
 
 def _redraw(tree: _Tree, made: Frozen) -> Callable[[Any], Any]:
@@ -300,6 +368,13 @@ def _example(example: Any) -> tuple[tuple[int, ...], Any]:
             "The example is no batch of inputs.",
             received=f"an array of shape {shape}",
             needed="(N, channels), (N, *positions, channels), or whole numbers (N, T)",
+        )
+    described = isinstance(example, jax.ShapeDtypeStruct)
+    if not whole and not described and not np.all(np.isfinite(np.asarray(example))):
+        raise InputError(
+            "The example holds NaN or infinite numbers.",
+            received=f"{int(np.sum(~np.isfinite(np.asarray(example))))} of {np.size(example)}",
+            needed="finite numbers",
         )
     return shape, dtype
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from whydeep.network._laws import (
+    EXACT,
+    fixed_law,
+    orthogonal_law,
+    settled_law,
+    variances_read,
+)
+from whydeep.network._laws import Law as LawOfNumbers
 from whydeep.network.jax_reader._leaves import Use
 
 __all__ = ["Draws", "Law"]
 
-_ENOUGH = 200  # numbers below which a measured variance says too little for a rule
-_STANDARD_ERRORS = 4.0
+_MEAN_ERRORS = 5.0
 
 
 @dataclass(frozen=True)
@@ -25,58 +32,81 @@ class Law:
         mean: of the numbers as they stand in the leaf.
         variance: likewise.
         note: how it was read.
+        error: standard error of the variance.
     """
 
     mean: float
     variance: float
     note: str
+    error: float = 0.0
 
 
 class Draws:
     """Several draws of all leaves, or the one tree there is.
 
     Args:
-        trees: the leaves of every draw.
+        leaves: of every leaf its draws, ``(draws, *shape)``.
         factory: whether a factory made them.
+        errors: how many standard errors every variance is taken higher.
     """
 
-    def __init__(self, trees: Sequence[Sequence[Any]], *, factory: bool) -> None:
-        self.trees = trees
+    def __init__(self, leaves: Sequence[np.ndarray], *, factory: bool, errors: float = 0.0) -> None:
+        self.leaves = leaves
         self.factory = factory
-        self._laws: dict[Any, Law] = {}
+        self.errors = errors
+        self.laws: dict[Any, tuple[str, Law]] = {}
 
     def law(self, use: Use, rules: dict[str, float]) -> Law:
         """The law of the leaf's numbers behind `use`; `rules` are variances by name."""
         view = use.parameter.view
         key = (view.key, tuple(rules.items()))
-        if key not in self._laws:
-            numbers = np.concatenate(
-                [np.ravel(view.of(tree[view.leaf.number])).astype(np.float64)
-                 for tree in self.trees]
-            )  # fmt: skip
-            self._laws[key] = _read(numbers, rules, len(self.trees), factory=self.factory)
-        return self._laws[key]
+        if key not in self.laws:
+            stack = self.leaves[view.leaf.number]
+            flat = stack.reshape(len(stack), -1)
+            numbers = flat if view.whole else flat[:, view.positions().ravel()]
+            shape = stack.shape[1:] if view.whole else view.shape
+            numbers = numbers.reshape(len(stack), *shape).astype(np.float64)
+            law = _read(numbers, rules, factory=self.factory)
+            law = replace(law, variance=law.variance + self.errors * law.error)
+            self.laws[key] = view.leaf.path, law
+        return self.laws[key][1]
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What a description rests on where variances are not known exactly, in a sentence."""
+        worst: dict[str, Law] = {}
+        for path, law in self.laws.values():
+            if law.error > EXACT * law.variance and path not in worst:
+                worst[path] = law
+        whose = "draws of init" if self.factory else "the given numbers"
+        return variances_read(whose, {n: (w.variance, w.error, "") for n, w in worst.items()})
 
 
-def _read(numbers: np.ndarray, rules: dict[str, float], draws: int, *, factory: bool) -> Law:
-    n = numbers.size
+def _read(numbers: np.ndarray, rules: dict[str, float], *, factory: bool) -> Law:
+    draws = len(numbers)
     source = f"{draws} draws" if factory else "the given numbers"
-    if n == 0 or np.all(numbers == numbers[0]):
-        return Law(float(numbers[0]) if n else 0.0, 0.0, f"{float(numbers[0]):g} always")
+    if numbers.size == 0:
+        return Law(0.0, 0.0, "no numbers")
+    fixed = fixed_law(numbers, origin="factory" if factory else "numbers")
+    if fixed is None and numbers.size == 1 and numbers.ndim == 1:
+        fixed = LawOfNumbers(0.0, float(numbers.flat[0]))  # a number by itself is no layer's weight
+    if fixed is not None and fixed.family != "fixed":
+        return Law(fixed.mean, 0.0, f"{fixed.mean:g} always")
+    if fixed is not None and draws > 1:
+        numbers = numbers[:1]  # one table, however often it is drawn
+    if numbers.ndim > 2:
+        found = orthogonal_law(numbers[0].reshape(-1, numbers.shape[-1]), origin="numbers")
+        if found is not None:
+            variance = found.variance
+            return Law(0.0, variance, f"variance {variance:.4g}: {found.text} ({source})")
+    n = numbers.size
     mean, spread = float(numbers.mean()), float(numbers.std())
-    if abs(mean) < 5.0 * spread / math.sqrt(n):
+    if abs(mean) < _MEAN_ERRORS * spread / math.sqrt(n) or n == 1:
         mean = 0.0
-    squares = (numbers - mean) ** 2
-    variance = float(squares.mean())
-    error = float(squares.std()) / math.sqrt(n)
-    text = f"{variance:.4g} +- {error:.2g} in {source}"
-    fits = {
-        name: value
-        for name, value in rules.items()
-        if abs(value - variance) <= _STANDARD_ERRORS * error + 1e-6 * variance
-    }
-    distinct = {f"{value:.9g}" for value in fits.values()}
-    if n >= _ENOUGH and len(distinct) == 1:
-        name, value = next(iter(fits.items()))
-        return Law(mean, value, f"variance {name} ({text})")
-    return Law(mean, variance, f"variance {text}, kept as measured")
+    found = settled_law(
+        (numbers - mean).ravel(), [(v, name) for name, v in rules.items()], origin="numbers"
+    )
+    text = f"{found.variance:.4g} +- {found.error:.2g} in {source}"
+    if found.text.startswith("variance"):
+        return Law(mean, found.variance, f"variance {text}, kept as measured", found.error)
+    return Law(mean, found.variance, f"variance {found.text} ({text})", found.error)

@@ -11,8 +11,7 @@ from whydeep.errors import UnsupportedError
 from whydeep.network._positions import Mix
 from whydeep.network.jax_reader._attention import apply_weights, logits
 from whydeep.network.jax_reader._axes import fresh, refine, sizes
-from whydeep.network.jax_reader._draft import Computed, Draft, Known, Scores, Value
-from whydeep.network.jax_reader._elementwise import refuse_computed
+from whydeep.network.jax_reader._draft import Computed, Draft, Known, Scores, Value, refuse_computed
 from whydeep.network.jax_reader._leaves import Parameter
 from whydeep.network.jax_reader._reader import Reader
 from whydeep.network.jax_reader._weights import dense

@@ -12,7 +12,16 @@ from whydeep.network._layers import Constant, Layer
 from whydeep.network._positions import Mix
 from whydeep.network.jax_reader._activation import elementwise_layers
 from whydeep.network.jax_reader._axes import Atom, Axes, fresh, pair, refine, sizes
-from whydeep.network.jax_reader._draft import Bias, Draft, Known, Scores, Source, Value
+from whydeep.network.jax_reader._draft import (
+    Bias,
+    Computed,
+    Draft,
+    Known,
+    Scores,
+    Source,
+    Value,
+    refuse_computed,
+)
 from whydeep.network.jax_reader._expression import VALUE
 from whydeep.network.jax_reader._leaves import Parameter, Use
 
@@ -224,8 +233,10 @@ class Reader:
 
     # -- offsets and factors -----------------------------------------------------------------------
 
-    def attached(self, numbers: Parameter | Known, axes: Axes, base: Draft) -> Draft:
+    def attached(self, numbers: Parameter | Known | Computed, axes: Axes, base: Draft) -> Draft:
         """Numbers in the shape of `axes`, as a node to be added to or multiplied with `base`."""
+        if isinstance(numbers, Computed):
+            raise refuse_computed(numbers)
         atoms = [a for axis in axes for a in refine(axis)]
         shape = [a.size for a in atoms]
         learned = isinstance(numbers, Parameter)

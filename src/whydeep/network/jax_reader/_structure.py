@@ -65,6 +65,17 @@ def broadcast(operand: Any, shape: tuple[int, ...], dimensions: tuple[int, ...])
     return dataclasses.replace(operand, shape=tuple(shape))
 
 
+def tile(operand: Any, repeats: tuple[int, ...]) -> Any:
+    """The whole of it several times along every axis."""
+    shape, dimensions = [], []
+    for times, size in zip(repeats, operand.shape, strict=True):
+        shape += [times] if times > 1 else []
+        dimensions.append(len(shape))
+        shape.append(size)
+    whole = tuple(t * n for t, n in zip(repeats, operand.shape, strict=True))
+    return reshape(broadcast(operand, tuple(shape), tuple(dimensions)), whole)
+
+
 def slices(reader: Reader, operand: Any, limits: list[tuple[int, int, int]]) -> Any:
     """``operand[start:stop:step]`` along every axis."""
     if isinstance(operand, Parameter):

@@ -13,8 +13,8 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.jaxprs import Options, inner_jaxpr, is_literal
 from whydeep.network.jax_reader import _structure as structure
 from whydeep.network.jax_reader._calls import check_derivative, constant
-from whydeep.network.jax_reader._draft import Computed, Known, Random, Value
-from whydeep.network.jax_reader._elementwise import elementwise, refuse_computed
+from whydeep.network.jax_reader._draft import Computed, Known, Random, Value, refuse_computed
+from whydeep.network.jax_reader._elementwise import elementwise
 from whydeep.network.jax_reader._expression import ELEMENTWISE
 from whydeep.network.jax_reader._leaves import Parameter
 from whydeep.network.jax_reader._products import dot_general
@@ -217,6 +217,9 @@ class Walk:
     def _do_broadcast_in_dim(self, _equation: Any, options: Any, operands: list[Any]) -> Any:
         dimensions = tuple(int(k) for k in options["broadcast_dimensions"])
         return structure.broadcast(operands[0], tuple(options["shape"]), dimensions)
+
+    def _do_tile(self, _equation: Any, options: Any, operands: list[Any]) -> Any:
+        return structure.tile(operands[0], tuple(int(n) for n in options["reps"]))
 
     def _do_slice(self, _equation: Any, options: Any, operands: list[Any]) -> Any:
         steps = options["strides"] or (1,) * len(options["start_indices"])

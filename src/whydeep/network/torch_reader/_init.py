@@ -1,62 +1,38 @@
 """How the parameters of a PyTorch module are drawn: read off its classes, its numbers or its user.
 
 The rule of every class of ``torch.nn`` is known exactly (most are uniform, and their variance is
-not 1/fan_in). The module's own numbers are tested against it. Where they do not fit, the user has
-initialised them otherwise: then the user says how, or their variance is measured, provided that
-they look like independent numbers of mean zero. Sample variances that agree with a simple rule
-(2/fan_in, 0.02^2, ...) within their error are read as that rule.
+not 1/fan_in). It is believed where the numbers do not exclude it; what is constant is constant;
+other numbers are measured, provided that they look like independent ones of mean zero (see
+`_laws`). Whatever is read off one module's numbers keeps the error that so many numbers leave. The
+user's constructor, called again and again, gives as many numbers as are needed.
 
-Source: the classes' ``reset_parameters``; Marchenko and Pastur 1967 and Johnstone 2001 for the
-largest singular value of independent entries.
+Source: the classes' ``reset_parameters``.
 """
 
 from __future__ import annotations
 
-import copy
 import fnmatch
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network._checks import check_number
-from whydeep.network.torch_reader._seed import seeded
+from whydeep.network._laws import (
+    Law,
+    NoLaw,
+    expected_law,
+    fixed_law,
+    independent_law,
+    orthogonal_law,
+)
+from whydeep.network.torch_reader._draws import drawn_by_function, numbers_of, rounding_of
 
-__all__ = ["Init", "Law", "read_laws", "reinitialise", "require_torch"]
+__all__ = ["Init", "Laws", "read_laws", "reinitialise", "require_torch"]
 
 Init = Mapping[str, float] | Callable[[Any], Any] | None
-
-# A sample that deviates by more standard errors than this does not follow the rule.
-_SIGMAS = 5.0
-_FEWEST_NUMBERS = 32
-_MOST_NUMBERS = 2**23
-# What an initialisation given as a function is measured on: numbers a parameter, and calls.
-_NUMBERS, _MOST_CALLS = 400_000, 400
-
-
-@dataclass(frozen=True)
-class Law:
-    """How one parameter is drawn.
-
-    Args:
-        variance: of each of its numbers.
-        mean: of each.
-        bound: of a uniform law, else None.
-        origin: "rule" (of its class), "given" (by the user), "function" (measured on calls of the
-            user's function), or "numbers" (measured on the module's own numbers).
-        error: standard error of the variance, 0 where it is exact.
-        text: the rule in words.
-    """
-
-    variance: float
-    mean: float = 0.0
-    bound: float | None = None
-    origin: str = "rule"
-    error: float = 0.0
-    text: str = ""
 
 
 def require_torch() -> Any:
@@ -72,37 +48,46 @@ def require_torch() -> Any:
     return torch
 
 
-def read_laws(module: Any, init: Init = None) -> Laws:
+def read_laws(
+    module: Any, init: Init = None, *, draws: Mapping[str, np.ndarray] | None = None
+) -> Laws:
     """The law of every parameter of a ``torch.nn.Module``, by name.
 
     Args:
         module: it is not changed.
         init: variances by name or by a pattern of names (``"*.bias"``), or a function that
             initialises a module, or None.
+        draws: numbers ``(draws, *shape)`` of every parameter from calls of a constructor.
 
     Raises:
-        InputError: numbers that no rule explains; a pattern that matches no name; a function that
+        InputError: numbers that no law explains; a pattern that matches no name; a function that
             changes nothing.
     """
-    return Laws(module, init)
+    return Laws(module, init, draws)
 
 
 class Laws(Mapping[str, Law]):
     """Laws by name, read when they are asked for: what a network does not use need not have one."""
 
-    def __init__(self, module: Any, init: Init) -> None:
+    def __init__(
+        self, module: Any, init: Init, draws: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         self._module = module
         self._parameters = dict(module.named_parameters())
         self._known: dict[str, Law] = {}
+        self._draws = {} if draws is None else dict(draws)
+        self._origin = "numbers" if draws is None else "factory"
+        self._drawn = dict.fromkeys(self._draws, self._origin)
         if isinstance(init, Mapping):
             self._known = _given(init, list(self._parameters))
         elif init is not None:
-            self._known = _drawn(module, init)
+            found = drawn_by_function(module, init)
+            self._draws |= found
+            self._drawn |= dict.fromkeys(found, "function")
 
     def __getitem__(self, name: str) -> Law:
         if name not in self._known:
-            numbers = _numbers(self._parameters[name])
-            self._known[name] = _law(self._module, name, numbers)
+            self._known[name] = self._read(name)
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -110,6 +95,46 @@ class Laws(Mapping[str, Law]):
 
     def __len__(self) -> int:
         return len(self._parameters)
+
+    def _read(self, name: str) -> Law:
+        origin = self._drawn.get(name, "numbers")
+        parameter = self._parameters[name]
+        draws = self._draws[name] if name in self._draws else numbers_of(parameter)[None]
+        whole = draws[0] if draws[0].shape == tuple(parameter.shape) else numbers_of(parameter)
+        draws = _without_padding(self._module, name, draws.astype(np.float64))
+        fixed = fixed_law(draws, origin=origin)
+        rule = class_rule(self._module, name)
+        if rule is not None and (fixed is None or rule.variance == 0):
+            found = expected_law(draws, rule, rounding_of(parameter))
+            if found is not None:
+                return found
+        if fixed is not None:
+            return fixed
+        if parameter.ndim > 1:
+            found = orthogonal_law(whole.astype(np.float64), origin=origin)
+            if found is not None:
+                return found
+        try:
+            return independent_law(draws, _simple(_fans(self._module, name)), origin=origin)
+        except NoLaw as why:
+            raise _unexplained(name, draws, str(why), origin) from None
+
+
+def _unexplained(name: str, draws: np.ndarray, why: str, origin: str) -> InputError:
+    who = {"numbers": "its numbers", "factory": "the factory's modules", "function": "init's draws"}
+    return InputError(
+        f"How {name} is initialised can't be read off {who[origin]}: {why}.",
+        received=f"{draws.size} numbers of mean {draws.mean():.3g} and variance {draws.var():.3g}",
+        needed="independent numbers of mean zero and one variance, or equal ones"
+        + (", enough to tell" if origin == "numbers" else ""),
+        cause="it may have been trained, or set by hand" if origin == "numbers" else "",
+        suggestion=f'init={{"{name}": variance}}'
+        + (
+            "; or from_torch(factory, example), where factory() gives a fresh module"
+            if origin == "numbers"
+            else ""
+        ),
+    )
 
 
 def reinitialise(module: Any) -> None:
@@ -128,11 +153,15 @@ def _innermost_first(module: Any) -> Iterator[Any]:
     yield module
 
 
-def _numbers(parameter: Any) -> np.ndarray:
-    """A parameter's numbers; of a very large one, rows from all over it."""
-    table = parameter.detach()
-    step = max(1, table.numel() // _MOST_NUMBERS)
-    return (table[::step] if step > 1 and len(table) > 64 * step else table).cpu().double().numpy()
+def _without_padding(module: Any, name: str, draws: np.ndarray) -> np.ndarray:
+    """The rows of an embedding but that of its padding, which is zero."""
+    from torch import nn
+
+    owner = module.get_submodule(name.rpartition(".")[0])
+    row = owner.padding_idx if isinstance(owner, nn.Embedding) else None
+    if row is None or draws.shape[1] != owner.num_embeddings or np.any(draws[:, row]):
+        return draws
+    return np.delete(draws, row, axis=1)
 
 
 # -- the rules of torch.nn -------------------------------------------------------------------------
@@ -201,114 +230,10 @@ def _above(module: Any, path: str) -> Iterator[Any]:
 
 
 def _uniform(bound: float, text: str) -> Law:
-    return Law(bound**2 / 3.0, bound=bound, text=text)
+    return Law(bound**2 / 3.0, bound=bound, text=text, family="uniform")
 
 
-# -- the module's own numbers ----------------------------------------------------------------------
-
-
-def _law(module: Any, name: str, numbers: np.ndarray) -> Law:
-    rule = class_rule(module, name)
-    if rule is not None and _follows(numbers, rule):
-        return rule
-    return _measured(name, numbers, _fans(module, name))
-
-
-def _follows(numbers: np.ndarray, law: Law) -> bool:
-    """Whether numbers may have been drawn by a law."""
-    if law.variance == 0:
-        return bool(np.all(numbers == np.float32(law.mean)) or np.all(numbers == law.mean))
-    count = numbers.size
-    if law.bound is not None and np.abs(numbers).max() > law.bound * (1 + 1e-5):
-        return False
-    kurtosis = 3.0 if law.bound is None else 1.8
-    mean_error = math.sqrt(law.variance / count)
-    variance_error = law.variance * math.sqrt((kurtosis - 1.0) / count)
-    deviation = abs(np.mean((numbers - law.mean) ** 2) - law.variance)
-    near = abs(np.mean(numbers) - law.mean) <= _SIGMAS * mean_error
-    # The sample variance of a few numbers is skewed: below 30, it is held to twice the distance.
-    return bool(near and deviation <= _SIGMAS * (1 if count >= 30 else 2) * variance_error)
-
-
-def _measured(name: str, numbers: np.ndarray, fans: tuple[int, int] | None) -> Law:
-    first = float(numbers.flat[0]) if numbers.size else 0.0
-    if np.all(numbers == first):
-        return Law(0.0, first, origin="numbers", text="zeros" if first == 0 else "all equal")
-    why = _not_independent(numbers)
-    if why:
-        raise InputError(
-            f"How {name} is initialised can't be read off its numbers: {why}.",
-            received=f"{numbers.size} numbers of mean {numbers.mean():.3g} and variance "
-            f"{numbers.var():.3g}",
-            needed="a module as its constructor makes it, or its initialisation",
-            cause="it may have been trained, or set by hand",
-            suggestion=f'init={{"{name}": variance}}, or init=a function that initialises a module',
-        )
-    return _settled(numbers.ravel(), fans, "numbers")
-
-
-def _not_independent(numbers: np.ndarray) -> str:
-    """Why numbers do not look like independent ones of mean zero and one variance, or ""."""
-    count = numbers.size
-    if count < _FEWEST_NUMBERS:
-        return "there are too few"
-    variance = float(np.mean(numbers**2))
-    kurtosis = float(np.mean(numbers**4)) / variance**2
-    if abs(numbers.mean()) > _SIGMAS * math.sqrt(variance / count):
-        return "their mean is not zero"
-    if kurtosis > 3.0 + _SIGMAS * math.sqrt(24.0 / count):
-        return "a few are far larger than the others"
-    table = numbers.reshape(len(numbers), -1)
-    for rows in (table, table.T):
-        if min(rows.shape) < 2:
-            continue
-        spread = np.mean(rows**2, axis=1) / variance - 1.0
-        unit = spread**2 * rows.shape[1] / (kurtosis - 1.0)
-        if unit.mean() > 1.0 + _SIGMAS * math.sqrt((2.0 + 12.0 / rows.shape[1]) / len(rows)):
-            return "their variance differs from row to row"
-    if min(table.shape) >= 8 and _largest_singular(table) > _singular_edge(*table.shape, variance):
-        return "their largest singular value is not that of independent numbers"
-    return ""
-
-
-def _largest_singular(table: np.ndarray) -> float:
-    """From below, by power iteration: enough to see what stands out."""
-    v = np.random.default_rng(0).normal(size=table.shape[1])
-    size = 0.0
-    for _ in range(20):
-        v = table.T @ (table @ (v / np.linalg.norm(v)))
-        size = float(np.linalg.norm(v))
-    return math.sqrt(size)
-
-
-def _singular_edge(rows: int, columns: int, variance: float) -> float:
-    """The edge of the spectrum of independent entries, and six times its fluctuation."""
-    a, b = math.sqrt(rows), math.sqrt(columns)
-    largest = (a + b) ** 2 + 6.0 * (a + b) * (1.0 / a + 1.0 / b) ** (1.0 / 3.0)
-    return math.sqrt(variance * largest)
-
-
-def _settled(numbers: np.ndarray, fans: tuple[int, int] | None, origin: str) -> Law:
-    """A law from many numbers: a simple rule within their error, or the variance they have."""
-    count = numbers.size
-    variance = float(np.mean(numbers**2))
-    kurtosis = float(np.mean(numbers**4)) / variance**2
-    error = variance * math.sqrt(max(kurtosis - 1.0, 0.1) / count)
-    bound = None
-    spread = _SIGMAS / math.sqrt(count)
-    if abs(kurtosis - 1.8) < spread and kurtosis < 3.0 - math.sqrt(24.0) * spread:
-        # The largest of uniform numbers tells the bound, far better than their variance does.
-        top = float(np.abs(numbers).max()) * (1.0 + 1.0 / count)
-        if abs(top**2 / 3.0 - variance) < _SIGMAS * error:
-            bound, variance, error = top, top**2 / 3.0, 2.0 * top**2 / (3.0 * count)
-    within = [(v, text) for v, text in _simple(fans) if abs(v - variance) <= 4.0 * error]
-    if within and error < 0.5 * variance:
-        exact, text = min(within, key=lambda pair: abs(pair[0] - variance))
-        alone = all(v == exact for v, _ in within)
-        if alone or error < 0.02 * variance:
-            limit = None if bound is None else math.sqrt(3.0 * exact)
-            return Law(exact, bound=limit, origin=origin, error=0.0, text=text)
-    return Law(variance, bound=bound, origin=origin, error=error, text=f"variance {variance:.4g}")
+# -- simple rules ----------------------------------------------------------------------------------
 
 
 def _simple(fans: tuple[int, int] | None) -> list[tuple[float, str]]:
@@ -352,49 +277,4 @@ def _given(init: Mapping[str, float], names: list[str]) -> dict[str, Law]:
             )
         variance = check_number(f"init[{pattern!r}]", value)
         out |= {name: Law(variance, origin="given", text="given") for name in found}
-    return out
-
-
-def _drawn(module: Any, init: Callable[[Any], Any]) -> dict[str, Law]:
-    """Laws measured on a copy that `init` initialises again and again; PyTorch's seed is kept."""
-    out: dict[str, Law] = {}
-    with seeded(module, 0):
-        work = copy.deepcopy(module)
-        before = {name: _numbers(p).copy() for name, p in work.named_parameters()}
-        init(work)
-        touched = [
-            n for n, p in work.named_parameters() if not np.array_equal(_numbers(p), before[n])
-        ]
-        # What is set to the numbers it had (zeros, say) is the same by either reading.
-        if not touched:
-            raise InputError(
-                "init changes no parameter.",
-                received=repr(init)[:80],
-                needed="a function that initialises the whole module it is given, in place",
-                cause="a function for single layers has to be applied to each",
-                suggestion="init=lambda module: module.apply(function)",
-            )
-        samples: dict[str, list[np.ndarray]] = {name: [] for name in touched}
-        smallest = min(before[name].size for name in touched)
-        for _ in range(min(_MOST_CALLS, max(2, math.ceil(_NUMBERS / smallest)))):
-            init(work)
-            for name, parameter in work.named_parameters():
-                kept = samples.get(name)
-                if kept is not None and sum(k.size for k in kept) < 2 * _NUMBERS:
-                    kept.append(_numbers(parameter).copy())
-    for name, drawn in samples.items():
-        numbers = np.concatenate([d.ravel() for d in drawn])
-        if np.all(numbers == numbers[0]):
-            out[name] = Law(0.0, float(numbers[0]), origin="function", text="all equal")
-            continue
-        spread = math.sqrt(np.mean(numbers**2) / numbers.size)
-        if abs(numbers.mean()) > _SIGMAS * spread or any(
-            np.array_equal(drawn[0], d) for d in drawn[1:]
-        ):
-            raise InputError(
-                f"init does not draw {name} as independent numbers of mean zero.",
-                received=f"mean {numbers.mean():.3g}, variance {numbers.var():.3g}",
-                needed="numbers of mean zero, other ones at each call, or equal ones",
-            )
-        out[name] = _settled(numbers, _fans(module, name), "function")
     return out

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from whydeep.network._laws import Law
 from whydeep.network.torch_reader._draft import Refusal, Source, Value
-from whydeep.network.torch_reader._init import Law
 
 __all__ = ["Parameter", "enter_bias", "parameter_of", "tidy", "weights_of"]
 
@@ -47,7 +47,11 @@ class Parameter:
     @property
     def law(self) -> Law:
         """How it is drawn."""
-        return self.laws[self.name]
+        law = self.laws[self.name]
+        if law.family == "fixed":
+            msg = f"{self} is trained from the same unequal numbers at every draw"
+            raise Refusal(msg, f"{self.name}.requires_grad_(False), or a buffer, if it is fixed")
+        return law
 
     @property
     def mean(self) -> float:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from whydeep.network._convolution import Conv, ConvTranspose
+from whydeep.network._laws import EXACT, Law, variances_read
 from whydeep.network._layers import Dense, Shape
 from whydeep.network._network import Network
 from whydeep.network._normalisation import BatchNorm, LayerNorm, _Norm
 from whydeep.network._sequence import Recurrent
 from whydeep.network.torch_reader._draft import Sources
-from whydeep.network.torch_reader._init import Law
+from whydeep.network.torch_reader._given import Given
 
-__all__ = ["TorchReading", "notes_on"]
+__all__ = ["TorchReading", "assumptions_of", "notes_on"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class TorchReading:
         inputs: the shape of one input.
         channel_axes: which axes of the module's output hold channels; the others, but the first
             and those of size 1, are the positions of the network's output, in the same order.
+        given: the module that was traced, its batch, and its constructor if there is one.
+        again: the description with other laws.
     """
 
     network: Network
@@ -39,6 +43,19 @@ class TorchReading:
     notes: tuple[str, ...]
     inputs: tuple[int, ...]
     channel_axes: tuple[int, ...]
+    given: Given
+    again: Callable[[Mapping[str, Law]], Network]
+
+    @property
+    def higher(self) -> Network | None:
+        """The description with every variance one standard error higher, if any has an error."""
+        if all(law.relative_error <= EXACT for law in self.laws.values()):
+            return None
+        moved = {
+            name: dataclasses.replace(law, variance=law.variance + law.error)
+            for name, law in self.laws.items()
+        }
+        return self.again(moved)
 
     def arranged(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs of the module as the network gives them, (N, *positions, channels)."""
@@ -78,16 +95,38 @@ def _neutral(layer: Any, shape: Shape) -> dict[str, Any]:
 def notes_on(laws: Mapping[str, Law]) -> tuple[str, ...]:
     """What is said of laws that were read off the module's own numbers, one sentence a rule."""
     found: dict[str, list[str]] = {}
-    worst = 0.0
     for name, law in laws.items():
-        if law.origin == "numbers" and law.variance > 0:
-            found.setdefault("" if law.error else law.text, []).append(name)
-            worst = max(worst, law.error / law.variance)
+        if law.origin == "numbers" and law.error > 0:
+            named = "" if law.text.startswith("variance") else law.text
+            found.setdefault(named, []).append(name)
     out = []
     for text, names in found.items():
-        listed = ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")
-        how = f"their numbers fit {text}, which is taken" if text else (
-            f"the variance of their numbers is taken, with errors of up to {worst:.1%}"
-        )  # fmt: skip
-        out.append(f"No rule is known for {listed}: {how}. init={{pattern: variance}} states it.")
+        worst = max(laws[name].relative_error for name in names)
+        how = (
+            f"their numbers fit {text}, which is taken, and leave an error of {worst:.1%}"
+            if text
+            else f"the variance of their numbers is taken, with errors of up to {worst:.1%}"
+        )
+        out.append(
+            f"No rule is known for {_listed(names)}: {how}. from_torch(factory, example) draws "
+            "them, init={pattern: variance} states it."
+        )
     return tuple(out)
+
+
+def assumptions_of(laws: Mapping[str, Law], *, constructed: bool) -> tuple[str, ...]:
+    """What a description rests on where variances are not known exactly, in a sentence."""
+    unsure = {name: law for name, law in laws.items() if law.relative_error > EXACT}
+    drawn = any(law.origin in ("factory", "function") for law in unsure.values())
+    return variances_read(
+        "draws of the constructor"
+        if constructed
+        else "draws of init"
+        if drawn
+        else "one module's numbers",
+        {n: (w.variance, w.error, w.text if w.origin == "rule" else "") for n, w in unsure.items()},
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")

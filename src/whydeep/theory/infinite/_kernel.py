@@ -362,7 +362,11 @@ def _graph(x: np.ndarray, graph: Any, name: str) -> np.ndarray | None:
 def _assumptions(network: Network, *, drawn: bool = False) -> tuple[str, ...]:
 
     kinds = {type(layer) for layer in network.layers}
-    said = ["all hidden widths are infinite", "weights are independent, of zero mean"]
+    said = [
+        "all hidden widths are infinite",
+        "weights are independent, of zero mean",
+        *network.assumptions,
+    ]
     if DotProductAttention in kinds:
         said.append(
             "heads grow without bound; with a fixed number this is the mean of the kernel, which "
