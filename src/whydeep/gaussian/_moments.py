@@ -284,7 +284,7 @@ def _by_tables(s: ScalarFunction, cov: Covariance) -> PairMeans | None:
         full = np.empty((cov.size, cov.size))
         full[a, b] = full[b, a] = values
         parts.append(full)
-    return PairMeans(*parts, found.error)
+    return PairMeans(parts[0], parts[1], parts[2], parts[3], parts[4], found.error)
 
 
 def _check_order(order: int) -> None:

@@ -124,7 +124,7 @@ def any_pair_means(
         out[0, (qa == 0) | (qb == 0)] = 0.0
     error = _ROUNDING + sum(found.tail for found in known.values())
     error += 4.0 * max(band.error for band in bands)
-    return PairMeans(*out, error)
+    return PairMeans(out[0], out[1], out[2], out[3], out[4], error)
 
 
 def _octaves(deviations: np.ndarray) -> np.ndarray:

@@ -55,9 +55,12 @@ class PairPlan:
 
         def mapped(signed: np.ndarray, block: Block) -> None:
             i0, _, j0, _ = block
-            left, right = np.indices(signed.shape)
-            inside = left + i0 <= right + j0 if self.symmetric else np.ones(signed.shape, bool)
-            a, b = left[inside] + i0, right[inside] + j0
+            rows = i0 + np.arange(signed.shape[0])[:, None]
+            inside = rows <= j0 + np.arange(signed.shape[1])
+            if not self.symmetric:
+                inside[:] = True
+            a, b = np.nonzero(inside)
+            a, b = a + i0, b + j0
             distance = signed[inside].astype(np.float64)
             kernel, tangent = self._pairs(a, b, np.abs(distance), distance > 0)
             targets = (
