@@ -53,7 +53,7 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     made: Any = numba.njit(**options)(function)
     if cached and isinstance(made, Dispatcher):  # NUMBA_DISABLE_JIT leaves functions as they are
         try:
-            made._cache = _Cache(function)  # noqa: SLF001 -- as numba's enable_caching does
+            setattr(made, "_cache", _Cache(function))  # noqa: B010 -- as its enable_caching does
         except RuntimeError:  # numba found no folder that it can write
             _LISTENER.uncached.add(made)
     return made
