@@ -11,6 +11,7 @@ functions that appear when the whole is differentiated (relu'' = delta).
 
 from whydeep.activations._custom import custom as custom
 from whydeep.activations._custom import joined as joined
+from whydeep.activations._function import MOST_ORDERS as MOST_ORDERS
 from whydeep.activations._function import ScalarFunction as ScalarFunction
 from whydeep.activations._held import Held as Held
 from whydeep.activations._named import ACTIVATION as ACTIVATION

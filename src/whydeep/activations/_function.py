@@ -13,12 +13,13 @@ import numpy as np
 
 from whydeep.arguments import anything, array, count, takes
 
-__all__ = ["ScalarFunction"]
+__all__ = ["MOST_ORDERS", "ScalarFunction"]
 
 _MOST_DERIVATIVES = 24  # each is JAX's derivative of the one before: they grow exponentially
 # Arrays are padded to one of these lengths before they meet a compiled function, so that a
 # function is compiled at most once a length however many grids it is evaluated on.
 _COMPILED_LENGTHS = (1 << 10, 1 << 14, 1 << 18)
+MOST_ORDERS = 6
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,33 @@ class ScalarFunction:
         return value
 
     def _applied(self, index: int, z: Any) -> Any:
+        return self.pieces[index](self._inside(index, z))
+
+    def _inside(self, index: int, z: Any) -> Any:
         if index > 0:
-            z = jnp.where(z >= self.kinks[index - 1], z, self.kinks[index - 1])
+            z = jnp.where(z < self.kinks[index - 1], self.kinks[index - 1], z)
         if index < len(self.kinks):
-            z = jnp.where(z < self.kinks[index], z, self.kinks[index])
-        return self.pieces[index](z)
+            z = jnp.where(z >= self.kinks[index], self.kinks[index], z)
+        return z  # NaN stays what it is
+
+    def piece_derivative(self, index: int, z: Any, order: Any) -> Any:
+        """A piece's derivative of some order at a JAX array; beyond its interval, at its end.
+
+        An order that is itself a JAX number, up to 6, lets one program serve all of them.
+        """
+        z, piece = self._inside(index, z), self.pieces[index]
+        if isinstance(order, int):
+            return _nth_derivative(piece, order)(z)
+        branches = [_nth_derivative(piece, n) for n in range(MOST_ORDERS + 1)]
+        return jax.lax.switch(order, branches, z)
+
+    def derivative(self, z: Any, order: int) -> Any:
+        """The derivative of some order at a JAX array, delta functions at kinks left out."""
+        value = self.piece_derivative(0, z, order)
+        for index in range(1, len(self.pieces)):
+            right = self.piece_derivative(index, z, order)
+            value = jnp.where(z >= self.kinks[index - 1], right, value)
+        return value
 
     @takes(self=anything, z=array(empty=True), order=count(0, _MOST_DERIVATIVES))
     def derivatives(self, z: np.ndarray, order: int) -> list[np.ndarray]:
@@ -114,6 +137,14 @@ class ScalarFunction:
         return out
 
 
+def _nth_derivative(function: Callable[[Any], Any], order: int) -> Callable[[Any], Any]:
+    """The derivative of an elementwise function, by nested differentiation along ones."""
+    if order == 0:
+        return function
+    before = _nth_derivative(function, order - 1)
+    return lambda z: jax.jvp(before, (z,), (jnp.ones_like(z),))[1]
+
+
 @functools.lru_cache(maxsize=512)
 def _compiled(piece: Callable[[Any], Any], order: int) -> Callable[[Any], Any]:
     functions = [piece]
@@ -126,7 +157,8 @@ def _evaluate(piece: Callable[[Any], Any], order: int, z: np.ndarray) -> list[np
     flat = z.ravel()
     out = np.empty((order + 1, flat.size))
     start = 0
-    with jax.enable_x64(True):  # noqa: FBT003 -- JAX's own signature
+    # numbers, also while a program that uses them is traced
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):  # noqa: FBT003 -- JAX's signature
         while start < flat.size:
             left = flat.size - start
             length = next((n for n in _COMPILED_LENGTHS if n >= left), _COMPILED_LENGTHS[-1])

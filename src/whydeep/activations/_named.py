@@ -72,7 +72,8 @@ def _gelu(z: Any) -> Any:
 
 
 def _gelu_tanh(z: Any) -> Any:
-    return 0.5 * z * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (z + 0.044715 * z**3)))
+    # (1 + tanh(w)) / 2 = logistic(2 w), which keeps the relative accuracy of the left tail
+    return z * jax.lax.logistic(2.0 * math.sqrt(2.0 / math.pi) * (z + 0.044715 * z**3))
 
 
 def _silu(z: Any) -> Any:

@@ -23,6 +23,7 @@ import numpy as np
 from whydeep.activations import ScalarFunction
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian._pair_rule import any_pair_means
+from whydeep.gaussian._pair_rules import pair_mean, sample_mean
 from whydeep.gaussian._smoothed import single_images
 
 __all__ = ["image_mean", "mean_image", "mean_slope", "series_length", "slope_mean"]
@@ -54,8 +55,10 @@ def image_mean(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int | None =
         k: E z_a z_b.
         length: of the Mehler series, from `series_length`; only where one is needed.
 
-    Differentiable in all three (elu, selu, hard_tanh and user functions with kinks are not).
+    Differentiable in all three where no length is given: see `_pair_rules`.
     """
+    if _by_rules(s, length, qa, qb, k):
+        return pair_mean(s, (0, 0), qa, qb, k)
     if _closed(s):
         return _closed_image(s, qa, qb, k)
     if s.smooth and length != BY_TABLES:
@@ -68,6 +71,8 @@ def slope_mean(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int | None =
 
     At coincident samples it has a cusp where s has a kink: its subgradient there is 0.
     """
+    if _by_rules(s, length, qa, qb, k) and s.continuous:
+        return pair_mean(s, (1, 1), qa, qb, k)
     if _closed(s):
         return _closed_slope(s, qa, qb, k)
     if s.smooth and length != BY_TABLES:
@@ -79,6 +84,8 @@ def mean_image(s: ScalarFunction, q: Any) -> Any:
     """<s(z)> for variances `q`, an array."""
     if s.odd:
         return jnp.zeros_like(q)
+    if _traced(q):
+        return sample_mean(s, 0, q)
     if s.slopes is not None:
         return (s.slopes[1] - s.slopes[0]) * _root(q / (2.0 * math.pi))
     found = _single_by_tables(s, q)
@@ -87,10 +94,18 @@ def mean_image(s: ScalarFunction, q: Any) -> Any:
 
 def mean_slope(s: ScalarFunction, q: Any) -> Any:
     """<s'(z)> for variances `q`, an array; jumps of s count."""
+    if _traced(q) and s.slopes is None:
+        return sample_mean(s, 1, q)
     if s.slopes is not None:
         return jnp.full_like(q, (s.slopes[0] + s.slopes[1]) / 2.0)
     found = _single_by_tables(s, q) if s.continuous else None
     return _single(s, q, slope=True) if found is None else found[1]
+
+
+def _by_rules(s: ScalarFunction, length: int | None, *law: Any) -> bool:
+    """Whether a mean is to be differentiated, and its closed form does not do so everywhere."""
+    kinked = s.slopes is not None or s.family in ("step", "sign")
+    return _traced(*law) if kinked else length is None and s.family not in _IMAGE
 
 
 def _closed(s: ScalarFunction) -> bool:

@@ -22,6 +22,7 @@ from whydeep.theory.infinite._propagate import CROSS, Propagation
 __all__ = ["Found", "propagate", "propagate_traced"]
 
 _REPEATS = 8  # independent sets of draws, whose scatter is the standard error
+_DERIVED = {"float64": 1e-10, "float32": 1e-5}  # error of what derivatives are taken of
 _BLOCK_BYTES = 256 << 20
 _WORK_BYTES = 4 << 30  # of all layers of a block, which are kept until it is done
 _ARRAYS_AT_ONCE = 6  # alive while one layer is computed
@@ -40,15 +41,29 @@ class Found:
 
 
 def propagate_traced(
-    network: Network, x1: Any, x2: Any, *, ntk: bool, draws: int, seed: int
-) -> tuple[Any, Any]:
+    network: Network,
+    x1: Any,
+    x2: Any,
+    *,
+    ntk: bool,
+    draws: int,
+    seed: int,
+) -> tuple[Any, Any, float]:
     """C and T of the output as traced arrays, in one block, in the precision JAX is set to."""
-    left = jnp.asarray(x1)
-    right = left if x2 is None else jnp.asarray(x2)
+    left = _floating(x1)
+    right = left if x2 is None else _floating(x2)
     steps = plan(network, left.shape[1:])
     same = _same(left, right, x2 is None)
-    run = Propagation(steps, (left, right), same, ntk=ntk, seed=seed, draws=draws)
-    return _output(steps, run, ntk=ntk)
+    run = Propagation(
+        steps, (left, right), same, ntk=ntk, seed=seed, draws=draws, differentiated=True
+    )
+    nngp, tangent = _output(steps, run, ntk=ntk)
+    return nngp, tangent, _DERIVED[nngp.dtype.name]
+
+
+def _floating(x: Any) -> Any:
+    array = jnp.asarray(x)
+    return array if array.dtype.kind in "iu" else array.astype(float)
 
 
 def propagate(

@@ -30,7 +30,6 @@ from whydeep.network import (
     Product,
     Recurrent,
     Sum,
-    is_traced,
 )
 from whydeep.theory.infinite._attention import attention_kernels
 from whydeep.theory.infinite._fresh import fresh_kernels, joined_kernels
@@ -96,6 +95,7 @@ class Propagation:
         draws: how many.
         masks: which positions of x1 and x2 are there, (A, *positions) of 0 and 1; None for all.
         graphs: weights (A, P, P) from position to position, where a layer aggregates over them.
+        differentiated: whether derivatives are wanted, of whatever numbers are known or not.
     """
 
     plan: Plan
@@ -106,6 +106,7 @@ class Propagation:
     draws: int = 1024
     masks: tuple[Any, Any] = (None, None)
     graphs: tuple[Any, Any] = (None, None)
+    differentiated: bool = False
     error: float = 0.0
     memo: dict[Any, Any] = field(default_factory=dict)
     nested: int = 0
@@ -175,7 +176,7 @@ class Propagation:
 
     def series(self, function: Any, variances: tuple[Any, ...]) -> int | None:
         """The length of the series for these variances; its error is added up."""
-        if any(is_traced(q) for q in variances):
+        if self.differentiated:
             return None
         q = np.concatenate([np.asarray(v).ravel() for v in variances])
         length, error = series_length(function, q, _SERIES)
