@@ -151,7 +151,7 @@ def verify_training(
         InputError: bad inputs or numbers.
         UnsupportedError: another parameterization or kind of network.
 
-    Cost: about two minutes of two cores by default, most of it for tangent kernels and Hessians.
+    Cost: about three minutes of two cores by default, most of it for tangent kernels and Hessians.
 
     Source: Jacot, Gabriel and Hongler 2018; Lee et al. 2019; Liu, Zhu and Belkin 2020 for the
     Hessian's norm; Lewkowycz et al. 2020 for the catapult.
