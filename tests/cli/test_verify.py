@@ -114,7 +114,7 @@ def test_a_missing_observable_is_named(run):
 
 
 def test_observables_are_a_list_with_commas_and_spaces(run):
-    tensors = ["--tensor-draws", 128, "--rungs", 2, "--resolution", 10, "--order", 1]
+    tensors = ["--tensor-draws", 128, "--rungs", 2, "--resolution", 1, "--order", 1]
     result = run(*SMALL, *tensors, "--observables", " ntk_F , kernel", "--json", "--no-report")
     found = json.loads(result.stdout)
     assert {row["observable"] for row in found["comparison"]["rows"]} == {"kernel", "ntk_F"}
@@ -122,7 +122,7 @@ def test_observables_are_a_list_with_commas_and_spaces(run):
 
 
 def test_a_report_of_tensors_has_a_row_for_each(run, tmp_path):
-    tensors = ["--tensor-draws", 128, "--rungs", 2, "--resolution", 10, "--order", 1]
+    tensors = ["--tensor-draws", 128, "--rungs", 2, "--resolution", 1, "--order", 1]
     run(*SMALL, *tensors, "--observables", "ntk_A,ntk_B,ntk_D,ntk_F")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for title in ("variance A", "variance B", "with tangent kernel D", "with tangent kernel F"):

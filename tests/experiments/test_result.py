@@ -1,13 +1,11 @@
 """Verdicts of experiments: what agrees, what is planted, what can't be seen, and how often."""
 
 import dataclasses
-import inspect
 import math
 
 import numpy as np
 import pytest
 
-from whydeep.comparison import compare
 from whydeep.errors import InputError
 from whydeep.experiments import EXPERIMENTS, RESOLUTION, Check, Findings, Result, run
 
@@ -34,9 +32,13 @@ def test_what_theory_leaves_out_is_no_failure_but_may_hide_everything():
     assert judged(Check("bent", 1.0, 1.1, 0.001, neglected=0.5)).verdict == "not resolved"
 
 
-def test_checks_see_what_compare_sees():
-    assert inspect.signature(compare).parameters["resolution"].default == RESOLUTION
+def test_every_check_has_the_same_resolution_of_its_own_prediction():
     assert {f.name for f in dataclasses.fields(Check)}.isdisjoint({"scale", "resolution"})
+    for predicted in (1e-6, 1.0, 1e6):
+        for share, verdict in ((0.9, "agrees"), (1.1, "not resolved")):
+            left_out = share * RESOLUTION * predicted
+            check = Check("", predicted, predicted, 0.0, neglected=left_out)
+            assert judged(check).verdict == verdict
 
 
 def test_a_number_that_noise_hides_does_not_agree():

@@ -19,7 +19,7 @@ ALPHA = 0.05
 """Probability that a correct theory is called "disagrees" anywhere among an experiment's checks."""
 
 RESOLUTION = 0.25
-"""The share of a prediction that a check must be able to see, as in `whydeep.compare`."""
+"""The share of a prediction that every check must be able to see."""
 
 # Means of few batches have heavier tails than Student's law says; as in `whydeep.compare`.
 _TAIL_SAFETY = 5.0

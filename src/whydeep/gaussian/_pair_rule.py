@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
 from whydeep.activations import ScalarFunction
+from whydeep.compiled import njit
 from whydeep.gaussian._smoothed import Smoothed, gaussian_weights, octave, smoothed
 
 __all__ = ["PairMeans", "any_pair_means", "within_reach"]

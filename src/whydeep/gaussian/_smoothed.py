@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
 from whydeep.activations import ScalarFunction
+from whydeep.compiled import njit
 from whydeep.gaussian._pieces import DEGREE, Pieces, chebyshev_fit, monomials, pieces
 
 __all__ = ["LOWEST", "Band", "Smoothed", "gaussian_weights", "octave", "single_images", "smoothed"]
