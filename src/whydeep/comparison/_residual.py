@@ -166,7 +166,7 @@ def compare_residual(
         >>> found.verdicts
         {'trajectories': 'not resolved', 'closure': 'disagrees'}
         >>> found.reasons["trajectories"].split(":")[0]
-        "known to 46% of a layer's vertex only"
+        "known to 4...% of a layer's vertex only"
     """
     if not predicted:
         raise InputError(

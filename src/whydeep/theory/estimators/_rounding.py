@@ -25,7 +25,9 @@ __all__ = ["Rounding"]
 
 _KNOWN = 0.02  # of a variance: what its error may be
 _NEGLIGIBLE = 1e-5  # of targets and noise: an error of the standard deviation that is none
-_CERTAIN = 1e-3  # likewise of exact targets, about which nothing may be left open
+# Without noise a standard deviation falls to 0 at every training input, where no share of it can be
+# known: what is told there, and said in the docstrings, is a thousandth of the targets.
+_CERTAIN = 1e-3
 _SUSPICIOUS = 100.0  # times an error with weights of sum 1: variances above it need no look
 
 

@@ -117,7 +117,7 @@ def largest_stable_step(
 
     For `whydeep.kernel` this is a statement about infinite width. Networks of width n have tangent
     kernels that differ from it and from each other by 1/sqrt(n), and the kernel moves while they
-    train: relu networks of width 64 and depth 4 have been seen to collapse at 0.8 of the value.
+    train: relu networks of width 64 have been seen to collapse at 0.8 of the value.
     With ``networks``, the tangent kernels of some drawn ones, `drawn` says how theirs scatter.
 
     ``2 (1 + momentum) / lambda_max(S)``, ``S = sqrt(Theta) (d^2 L / df^2) sqrt(Theta)``: for the
