@@ -85,7 +85,7 @@ def any_pair_means(
         >>> half = np.array([0.5])
         >>> found = any_pair_means(activations.get("erf"), 2e6 * half, 2e6 * half, half, 3 * half)
         >>> round(float(found.image[0] * 3), 5)  # the arc sine law: 1/3 for a sign at c = 1/2
-        0.99999
+        1.0
     """
     near = np.minimum(minus, plus)
     deviations = np.sqrt(np.stack([qa, qb]))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import whydeep as wd
+from whydeep.arguments import _cost
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.theory.infinite import kernel
 from whydeep.theory.training import Descent, evolve, evolve_outputs, predict_training
@@ -226,8 +227,8 @@ def test_kernels_known_from_draws_are_told_apart_from_zero_by_their_noise():
         ({"y": np.where(Y > 1, np.nan, Y)}, "not finite"),
         ({"y": np.ones(9, dtype=int), "loss": "cross_entropy"}, "one class only"),
         ({"y": Y[:, 0], "loss": "cross_entropy"}, "no class labels"),
-        ({"y": ["cat"] * 9, "loss": "cross_entropy"}, "no class labels"),
-        ({"y": [np.nan] * 9, "loss": "cross_entropy"}, "no class labels"),
+        ({"y": ["cat"] * 9, "loss": "cross_entropy"}, "they are texts"),
+        ({"y": [np.nan] * 9, "loss": "cross_entropy"}, "not finite"),
         ({"y": ["1", "x"] * 4}, "does not hold numbers"),
         ({"y": Y, "loss": "cross_entropy"}, "no probabilities"),
         ({"x": np.where(X > 1, np.inf, X)}, "x has numbers that are not finite"),
@@ -242,13 +243,18 @@ def test_kernels_known_from_draws_are_told_apart_from_zero_by_their_noise():
         ({"draws": 1}, "draws"),
         ({"loss": "hinge"}, "no loss"),
         ({"loss": "cross-entropy"}, 'no loss of this name(.|\n)*"cross_entropy"'),
-        ({"times": np.linspace(0, 1, 10**7)}, "do not fit in memory"),
     ],
 )
 def test_what_can_not_be_used_is_refused(change, says):
     arguments = {"x": X, "y": Y, "x_test": X_TEST, "times": 1.0} | change
     with pytest.raises(InputError, match=says):
         predict_training(NET, **arguments)
+
+
+def test_covariances_that_do_not_fit_are_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr(_cost, "available", lambda: 1 << 30)
+    with pytest.raises(InputError, match="do not fit in memory"):
+        predict_training(NET, X, Y, x_test=X_TEST, times=np.linspace(0, 1, 10**6))
 
 
 def test_dropout_is_refused():

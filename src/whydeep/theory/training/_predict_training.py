@@ -34,6 +34,7 @@ __all__ = ["predict_training"]
 
 Arrays = dict[str, np.ndarray]
 _FEWEST_DRAWS = 16
+_WORKING = 3  # times the bytes of the results are held on the way to them
 _SEEN = 1e-8  # the share of the labels in modes that never train, above which it is said
 _SOURCE = "Jacot, Gabriel and Hongler 2018, Section 5; Lee et al. 2019, Section 2.2 and Corollary 1"
 
@@ -145,7 +146,7 @@ def predict_training(
     full = covariance == "full"
     copies = (1 if closed else 2 * outputs) if full else 0
     followed = 0 if closed else 3 * draws * (n + m) * outputs
-    _check_memory(8 * len(moments) * (copies * (n**2 + m**2) + followed), closed=closed)
+    _check_memory(_WORKING * 8 * len(moments) * (copies * (n**2 + m**2) + followed), closed=closed)
     blocks = _blocks(network, inputs, others)
     stable = largest_stable_step(
         blocks.ntk[:n, :n], loss=loss, reduction=reduction, outputs=outputs,
