@@ -79,13 +79,6 @@ def any_pair_means(
 
     Accuracy: 1e-13. Cost: up to a second for the tables of each half octave of sqrt(q (1 - |c|)),
     once; 30 microseconds a pair.
-
-    Example:
-        >>> from whydeep import activations
-        >>> half = np.array([0.5])
-        >>> found = any_pair_means(activations.get("erf"), 2e6 * half, 2e6 * half, half, 3 * half)
-        >>> round(float(found.image[0] * 3), 5)  # the arc sine law: 1/3 for a sign at c = 1/2
-        1.0
     """
     near = np.minimum(minus, plus)
     deviations = np.sqrt(np.stack([qa, qb]))
