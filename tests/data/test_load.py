@@ -168,11 +168,11 @@ def test_what_is_neither_a_name_nor_a_file_is_refused(source):
 
 @pytest.mark.parametrize("n", [0, -1, True, 2.0, "4", float("nan")])
 def test_n_and_seed_are_whole_numbers(n):
-    with pytest.raises(InputError, match="whole number >= 1"):
-        module._choose(None, 10, n, None, "x")
+    with pytest.raises(InputError, match=r"^n (.|\n)*whole number >= 1"):
+        load("digits", n=n)
     if n != 0:
-        with pytest.raises(InputError, match="whole number >= 0"):
-            module._choose(None, 10, None, n, "x")
+        with pytest.raises(InputError, match=r"^seed (.|\n)*whole number >= 0"):
+            load("digits", seed=n)
 
 
 def test_numbers_of_numpy_count_too():

@@ -37,7 +37,7 @@ def choice(*words: str) -> Callable[[str, Any], str]:
                 return str(value)
             near = difflib.get_close_matches(value[:100], words, n=1)
             raise refusal(
-                name, value, f"There is no {label(name)} of this name.", needed,
+                name, value, f"There is no {_one(label(name))} of this name.", needed,
                 suggestion=f'"{near[0]}"' if near else "",
             )  # fmt: skip
         raise refusal(name, value, f"{label(name)} is a word.", needed)
@@ -89,3 +89,10 @@ def file_path(name: str, value: Any) -> Path:
         problem = f"{label(name)} is not the name of a file."
         raise refusal(name, spelled, problem, needed, cause=cause)
     return Path(spelled).expanduser()
+
+
+def _one(name: str) -> str:
+    """The noun for one of what an argument names: an observable, of `observables`."""
+    if name == "name":
+        return "choice"
+    return name[:-1] if name.endswith("s") and not name.endswith("ss") else name

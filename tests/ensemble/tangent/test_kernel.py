@@ -362,7 +362,7 @@ def test_what_cannot_be_computed_is_refused():
             tangent_kernel(*arguments, **options)
 
     refused("no function", InputError, 3, params, x)
-    refused("no such part", InputError, fn, params, x, outputs="half")
+    refused("no output of this name", InputError, fn, params, x, outputs="half")
     refused("no such way to group", InputError, fn, params, x, groups="neuron")
     refused("not finite", InputError, fn, params, np.full_like(x, np.nan))
     refused("has no examples", InputError, fn, params, x[:0])
