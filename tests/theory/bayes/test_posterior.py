@@ -140,7 +140,7 @@ def test_what_can_not_be_answered_is_refused():
         posterior(network(64), X, Y, X_TEST[:, :2])
     with pytest.raises(InputError, match="noise"):
         posterior(network(64), X, Y, X_TEST, noise=-1.0)
-    with pytest.raises(InputError, match="first order"):
+    with pytest.raises(InputError, match="order is too large"):
         posterior(network(64), X, Y, X_TEST, order=2)
     with pytest.raises(InputError, match="no inverse"):
         posterior(network(64), X[[0, 0]], Y, X_TEST)

@@ -125,7 +125,7 @@ def test_a_diverging_kernel_says_where():
 
 @pytest.mark.parametrize(
     ("kwargs", "match"),
-    [({"order": 2}, "first order"), ({"observables": ["kernal"]}, "no observable")],
+    [({"order": 2}, "order is too large"), ({"observables": ["kernal"]}, "no observable")],
 )
 def test_bad_questions(kwargs, match):
     with pytest.raises(InputError, match=match):

@@ -86,7 +86,7 @@ def compare_evidence(
     *,
     noise: float = 0.0,
     order: int = 1,
-    prior: Sequence[float] | None = None,
+    prior: Sequence[float] | np.ndarray | None = None,
     draws: int | None = None,
     seed: int = 0,
 ) -> Evidence:
