@@ -23,6 +23,7 @@ __all__ = ["CriticalPoint", "Criticality", "critical"]
 _SCAN = np.geomspace(1e-7, 1e7, 421)
 _TOLERANCE = 1e-12
 _LIKE = 1e-10  # relative: what two numbers that are equal may differ by
+_CONVERGED = 1e-3  # relative: a larger error is that of a rule that misses features, and no bound
 _LONGEST = 3  # nodes in a row where a touch may hide; zero over more is no point
 _FALLBACKS = ((1.0, 0.1), (0.5, 0.1), (0.1, 0.1), (0.01, 0.1), (0.01, 0.01))
 
@@ -116,7 +117,7 @@ def _critical(s: ScalarFunction) -> Criticality:  # noqa: PLR0911 - one return a
         return _scale_invariant(s, s.slopes)
     means, errors = _means(s, _SCAN)
     gap, doubt = _mismatch(means, errors)
-    known = np.isfinite(gap) & np.isfinite(doubt)
+    known = np.isfinite(gap) & (doubt <= _CONVERGED)
     if known.any() and np.all(np.abs(gap[known]) <= 10.0 * doubt[known]):
         left, right = s.derivatives(np.array([-1.0, 1.0]), 1)[1]
         return _scale_invariant(s, (float(left), float(right)))
@@ -207,6 +208,8 @@ def _touching(
         options={"xatol": 1e-9},
     )  # fmt: skip
     least, error = gap(float(found.x))
+    if not error <= _CONVERGED:
+        return []
     if sign * least > 2.0 * error:
         return []
     if sign * least < -2.0 * error:
