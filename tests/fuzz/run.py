@@ -28,9 +28,14 @@ def run_block(seed, first, last, limit=LIMIT):
             [sys.executable, "-m", "tests.fuzz.worker", str(seed), str(first), str(last)],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ),
         )  # fmt: skip
-        done, under_way, why = _follow(process, results, limit)
+        lines = queue.SimpleQueue()
+        reader = threading.Thread(target=_read, args=(process.stdout, lines))
+        reader.start()
+        done, under_way, why = _follow(process, lines, results, limit)
         process.kill()
         process.wait()
+        reader.join()
+        process.stdout.close()
         if done + first >= last:
             break
         if under_way is None:
@@ -40,10 +45,15 @@ def run_block(seed, first, last, limit=LIMIT):
     return results
 
 
-def _follow(process, results, limit):
+def _read(stream, lines):
+    for line in stream:
+        lines.put(line)
+    lines.put("")
+
+
+def _follow(process, lines, results, limit):
     """Read a worker's lines until it ends or a call takes too long."""
-    count, under_way, lines, patience = 0, None, queue.SimpleQueue(), _IMPORTS
-    threading.Thread(target=lambda: [*map(lines.put, process.stdout), lines.put("")]).start()
+    count, under_way, patience = 0, None, _IMPORTS
     while True:
         try:
             line = lines.get(timeout=patience)

@@ -23,6 +23,7 @@ def array(
     needed: str = "",
     empty: bool = False,
     least: float | None = None,
+    cause: str = "",
 ) -> Callable[[str, Any], np.ndarray]:
     """The kind of arrays of finite real numbers, as float64.
 
@@ -31,6 +32,7 @@ def array(
         needed: what it is, in words.
         empty: whether it may hold no numbers.
         least: the smallest number that it may hold.
+        cause: of numbers that are not finite, if it is likely always the same.
     """
     allowed = (dims,) if isinstance(dims, int) else dims
     if not needed:
@@ -47,7 +49,7 @@ def array(
             raise InputError(f"{name} is empty.", received=f"shape {found.shape}", needed=needed)
         finite = np.isfinite(found)
         if not finite.all():
-            _refuse_one(name, found, ~finite, "has numbers that are not finite", needed)
+            _refuse_one(name, found, ~finite, "has numbers that are not finite", needed, cause)
         if least is not None and found.size and found.min() < least:
             _refuse_one(name, found, found < least, "has numbers out of range", needed)
         return found
@@ -61,7 +63,7 @@ def _dimensions(allowed: tuple[int, ...]) -> str:
 
 
 def _refuse_one(
-    name: str, found: np.ndarray, bad: np.ndarray, problem: str, needed: str
+    name: str, found: np.ndarray, bad: np.ndarray, problem: str, needed: str, cause: str = ""
 ) -> NoReturn:
     place = tuple(int(i) for i in np.argwhere(bad)[0])
     where = f"{name}[{', '.join(map(str, place))}]" if place else name
@@ -70,6 +72,7 @@ def _refuse_one(
         received=f"{int(bad.sum())} such of {found.size}; the first is {where} = {found[place]} "
         "(counting from 0)",
         needed=needed,
+        cause=cause,
     )
 
 

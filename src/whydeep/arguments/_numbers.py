@@ -123,7 +123,8 @@ def count(least: int = 1, most: int = _MOST_COUNTED) -> Callable[[str, Any], int
             what = "must count something" if least == 1 else "is too small"
             raise refusal(name, value, f"{label(name)} {what}.", needed)
         if value > most:
-            raise refusal(name, value, f"{label(name)} is too large.", f"{needed}, <= {most}")
+            limit = "" if most < _MOST_COUNTED else f", <= {most}"
+            raise refusal(name, value, f"{label(name)} is too large.", needed + limit)
         return value
 
     return check

@@ -147,8 +147,11 @@ def test_refusals():
             segment_density(*arguments, **({"bias_var": 1.0} | options))
     with pytest.raises(InputError, match="empty"):
         plane_density([3], *AXES, (1, 0, 0, 1), bias_var=1.0)
-    for window in ((0, 1, 0), (0, 1, 0, np.inf)):
-        with pytest.raises(InputError, match="four sides"):
+    for window, problem in (
+        ((0, 1, 0), r"window has 3 entries[^§]*\(0, 1, 0\)[^§]*list or tuple of 4"),
+        ((0, 1, 0, np.inf), r"window\[3\] is out of range[^§]*inf[^§]*a finite number"),
+    ):
+        with pytest.raises(InputError, match=problem):
             plane_density([3], *AXES, window, bias_var=1.0)
     with pytest.raises(InputError, match="two directions"):
         plane_density([3], np.zeros(3), *AXES[1:], bias_var=1.0)

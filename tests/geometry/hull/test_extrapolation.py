@@ -21,7 +21,7 @@ def split(seed):
 
 def test_digits_by_principal_components():
     splits = 5
-    found = [extrapolation(*split(seed), dims=DIGITS) for seed in range(splits)]
+    found = [extrapolation(*split(seed), dims=list(DIGITS)) for seed in range(splits)]
     mean = np.mean([e.inside for e in found], axis=0)
     for k, (d, expected) in enumerate(DIGITS.items()):
         # Of one split and of the mean of five; at a share of 0, that of half a point.

@@ -27,7 +27,9 @@ def spoiled(layer, what, bad):
 
 @pytest.mark.parametrize(("layer", "what", "bad"), BAD)
 def test_layers_that_are_not_finite_are_refused(layer, what, bad):
-    with pytest.raises(InputError, match=f"not finite[^§]*1 of [^§]*layer {layer + 1}"):
+    name = {"w": "weights", "b": "biases"}[what]
+    words = rf"not finite[^§]*1 such of [^§]*{name}\[{layer}\]\[0(, 0)?\] = {bad}[^§]*diverged"
+    with pytest.raises(InputError, match=words):
         from_layers(*spoiled(layer, what, bad))
 
 

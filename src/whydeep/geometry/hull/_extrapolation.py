@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def extrapolation(
     train: Any,
     test: Any,
     *,
-    dims: int | Iterable[int] | None = None,
+    dims: int | Sequence[int] | None = None,
     embedding: Callable[[np.ndarray], Any] | None = None,
     threads: int | None = None,
 ) -> Extrapolation:
@@ -150,10 +150,10 @@ def _embedded(embedding: Callable[[np.ndarray], Any], x: Any) -> Any:
     return features.detach().cpu().numpy() if hasattr(features, "detach") else features
 
 
-def _dims(dims: int | Iterable[int] | None, n: int, d: int) -> tuple[int | None, ...]:
+def _dims(dims: int | Sequence[int] | None, n: int, d: int) -> tuple[int | None, ...]:
     if dims is None:
         return (None,)
-    listed = tuple(dims) if isinstance(dims, Iterable) else (dims,)
+    listed = tuple(dims) if isinstance(dims, Sequence) else (dims,)
     kept = tuple(check_whole("dims", k) for k in listed)
     most = min(n, d)
     if not kept or max(kept) > most:

@@ -17,6 +17,7 @@ from whydeep.results import by_content
 
 __all__ = ["PiecewiseLinear", "from_layers"]
 
+_NOT_FINITE = "a training that diverged, or memory that nothing was written to"
 _LEAST = 1e-290  # below it, numbers lose digits
 
 
@@ -62,7 +63,7 @@ class PiecewiseLinear:
                     received=f"{bad} of {value.size} numbers of the {name} of {where} are NaN or "
                     "infinite",
                     needed="finite weights and biases",
-                    cause="a training that diverged, or memory that nothing was written to",
+                    cause=_NOT_FINITE,
                 )
 
     def __repr__(self) -> str:
@@ -180,7 +181,8 @@ def pack(signs: np.ndarray) -> np.ndarray:
 
 
 @takes(
-    weights=each(array(dims=2)), biases=each(array(dims=1)), activation=text, parameters=NUMBER,
+    weights=each(array(dims=2, empty=True, cause=_NOT_FINITE)),
+    biases=each(array(dims=1, empty=True, cause=_NOT_FINITE)), activation=text, parameters=NUMBER,
 )  # fmt: skip
 def from_layers(
     weights: Sequence[np.ndarray],

@@ -96,7 +96,8 @@ def read_torch(module: Any, example: Any, *, init: Init = None) -> Network:
         >>> read_torch(  # doctest: +SKIP
         ...     nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), zeros(2, 3)
         ... )
-        <network: tanh, depth 1, width 8, weight_var 0.333333, bias_var 0.111111, standard>
+        <network: tanh, depth 1, width 8, weight_var 0.333333, bias_var 0.111111, standard;
+        variances with errors, see .assumptions>
     """
     reading = read_module(module, example, init=init)
     for note in reading.notes:
