@@ -81,7 +81,7 @@ def test_square_refusals():
     for make in (deep_square, shallow_square, square_table):
         with pytest.raises(InputError):
             make(0)
-    with pytest.raises(InputError, match="levels is too large[^§]*levels=21[^§]*from 1 to 20$"):
+    with pytest.raises(InputError, match=r"levels is too large[^§]*levels=21[^§]*from 1 to 20$"):
         square_table(21)
     with pytest.raises(InputError, match="one number"):
         square_error(from_layers([np.eye(2), np.ones((1, 2))], [np.zeros(2), np.zeros(1)]))
