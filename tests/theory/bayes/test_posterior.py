@@ -117,7 +117,7 @@ def test_evidence_of_networks_side_by_side():
     assert np.all(drawn.stderr > 0)
     with pytest.raises(InputError, match="no network of this name"):
         found.odds("wide", "shallow")
-    with pytest.raises(InputError, match="no law"):
+    with pytest.raises(InputError, match="prior has numbers out of range"):
         compare_evidence(networks, X, Y, prior=[1, -1, 1])
     with pytest.raises(InputError, match="no networks"):
         compare_evidence({}, X, Y)
