@@ -22,6 +22,7 @@ import numpy as np
 
 from whydeep.activations import ScalarFunction
 from whydeep.errors import UnsupportedError
+from whydeep.gaussian._mehler import NO_WEIGHT, hermite_functions
 from whydeep.gaussian._pair_rule import any_pair_means
 from whydeep.gaussian._pair_rules import pair_mean, sample_mean
 from whydeep.gaussian._smoothed import single_images
@@ -34,7 +35,6 @@ _REACH = 9.0  # standard deviations, beyond which a Gaussian weight is below 1e-
 _PANEL = np.polynomial.legendre.leggauss(64)
 _LENGTHS = (16, 32, 64, 128, 256, 512)
 _MOST_PAIRS = 1_000_000
-_NO_WEIGHT = 1e-20
 _BY_TABLES_ERROR = 1e-13
 _CROWDED = 9.0  # variance from which one panel no longer resolves what happens at unit scale
 
@@ -347,12 +347,12 @@ def series_length(s: ScalarFunction, q: np.ndarray, tolerance: float) -> tuple[i
     if not s.smooth:
         return BY_TABLES, _BY_TABLES_ERROR
     ends = np.unique(np.array([q.max(), np.median(q)]))
-    u, weight, basis = _hermite_functions(_LENGTHS[-1])
+    u, weight, basis = hermite_functions(_LENGTHS[-1])
     z = np.sqrt(ends)[:, None] * u
     errors = np.zeros(len(_LENGTHS))
     with np.errstate(over="ignore", invalid="ignore"):
         for value in s.derivatives(z, 1):
-            value = np.where(weight > _NO_WEIGHT, value, 0.0) * weight  # noqa: PLW2901
+            value = np.where(weight > NO_WEIGHT, value, 0.0) * weight  # noqa: PLW2901
             total = np.sum(value**2, -1)
             summed = np.cumsum((value @ basis) ** 2, -1)[:, np.array(_LENGTHS) - 1]
             left = np.abs(total[:, None] - summed) / np.maximum(total[:, None], 1e-300)
@@ -363,29 +363,13 @@ def series_length(s: ScalarFunction, q: np.ndarray, tolerance: float) -> tuple[i
     return _LENGTHS[best], float(errors[best])
 
 
-@functools.lru_cache(maxsize=16)
-def _hermite_functions(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes u, roots of the trapezoid rule's Gaussian weights, and those times h_n(u).
-
-    The rule is spectrally accurate for smooth functions, over as far as h_n reaches.
-    """
-    reach = math.sqrt(4.0 * length) + _REACH
-    step = min(0.05, 2.0 / math.sqrt(length))
-    u = np.arange(-reach, reach + step, step)
-    weight = np.exp(-u * u / 4.0) * (step / math.sqrt(2.0 * math.pi)) ** 0.5
-    rows = [weight, weight * u]
-    for n in range(1, length - 1):
-        rows.append((u * rows[-1] - math.sqrt(n) * rows[-2]) / math.sqrt(n + 1))
-    return u, weight, np.stack(rows[:length], -1)
-
-
 def _hermite(s: ScalarFunction, q: Any, length: int, *, slope: bool) -> Any:
     """a_n(q) for n < length, of s or of s': (length, ...)."""
     dtype = jnp.result_type(q)
-    u, weight, basis = (jnp.asarray(v, dtype) for v in _hermite_functions(length))
+    u, weight, basis = (jnp.asarray(v, dtype) for v in hermite_functions(length))
     z = _root(q)[..., None] * u
     value = jax.jvp(s, (z,), (jnp.ones_like(z),))[int(slope)]
-    value = jnp.where(weight > _NO_WEIGHT, value, 0.0) * weight  # what overflows has no weight
+    value = jnp.where(weight > NO_WEIGHT, value, 0.0) * weight  # what overflows has no weight
     return jnp.moveaxis(value @ basis, -1, 0)
 
 
