@@ -1,11 +1,12 @@
 """One limit for BLAS, and work shared between threads."""
 
+import os
 import threading
 
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from whydeep.threads import on_threads, one_blas_thread
+from whydeep.threads import on_threads, one_blas_thread, processors
 
 
 def blas_threads():
@@ -67,3 +68,45 @@ def test_the_first_error_stops_the_others(here):
     with pytest.raises(RuntimeError, match="wrong"):
         on_threads(2, work, told.append)
     assert [str(error) for error in told] == ["wrong"]
+
+
+def first_version(quota):
+    """Files of a control group of the first version."""
+    return {
+        "proc/self/cgroup": "4:cpu,cpuacct:/job\n",
+        "sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": quota,
+        "sys/fs/cgroup/cpu/job/cpu.cfs_period_us": "100000\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({"proc/self/cgroup": "0::/job\n", "sys/fs/cgroup/job/cpu.max": "150000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/job\n", "sys/fs/cgroup/job/cpu.max": "max 100000\n"}, 7),
+        ({"proc/self/cgroup": "0::/job\n", "sys/fs/cgroup/job/cpu.max": "5000 100000\n"}, 1),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "300000 100000\n"}, 3),
+        ({"proc/self/cgroup": "0::/of/the/host\n", "sys/fs/cgroup/cpu.max": "400000 100000\n"}, 4),
+        (first_version("-1\n"), 7),
+        (first_version("250000\n"), 3),
+        ({}, 7),
+    ],
+)
+def test_processors_are_those_that_a_control_group_leaves(tmp_path, monkeypatch, files, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="ascii")
+    assert processors(tmp_path) == count
+
+
+def test_processors_are_those_that_the_process_is_bound_to():
+    if not hasattr(os, "sched_setaffinity"):
+        assert processors() == (os.cpu_count() or 1)
+        return
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert processors() == 1
+    finally:
+        os.sched_setaffinity(0, before)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["available"]
+__all__ = ["available", "control_groups"]
 
 _UNKNOWN = 1 << 62  # nothing tells of a limit: let the system say
 # Of a control group: its limit, what it holds, and which part of that is files read before, which
@@ -32,7 +32,11 @@ def available(root: Path = Path("/")) -> int:
         >>> available() > 0
         True
     """
-    return min(_machine(root), *_groups(root))
+    names = {2: _SECOND_VERSION, 1: _FIRST_VERSION}
+    groups = control_groups(root, "memory")
+    return min(
+        _machine(root), _UNKNOWN, *(_left(folder, *names[version]) for folder, version in groups)
+    )
 
 
 def _machine(root: Path) -> int:
@@ -45,22 +49,21 @@ def _machine(root: Path) -> int:
         return _UNKNOWN
 
 
-def _groups(root: Path) -> Iterator[int]:
-    """What is left of this process's control groups, and of all that they are part of."""
-    yield _UNKNOWN
+def control_groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
+    """Folders of this process's control groups and of all they are part of, with their version."""
     top = root / "sys/fs/cgroup"
     groups = re.findall(r"^\d+:(.*?):/(.*)$", _text(root / "proc/self/cgroup"), re.MULTILINE)
     for controllers, path in groups:
         if not controllers:
-            mount, names = top, _SECOND_VERSION
-        elif "memory" in controllers.split(","):
-            mount, names = top / "memory", _FIRST_VERSION
+            mount, version = top, 2
+        elif controller in controllers.split(","):
+            mount, version = top / controller, 1
         else:
             continue
         # In a container the path may be the host's: then only the topmost is found, its own.
         parts = Path(path).parts
         for depth in range(len(parts) + 1):
-            yield _left(mount.joinpath(*parts[:depth]), *names)
+            yield mount.joinpath(*parts[:depth]), version
 
 
 def _left(group: Path, limit: str, held: str, giving_way: str) -> int:

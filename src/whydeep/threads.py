@@ -1,20 +1,54 @@
-"""Threads of our own, with BLAS on one: one limit and one lock for the process."""
+"""Processors and threads: how many there are for this process, and BLAS on one of them."""
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["on_threads", "one_blas_thread"]
+from whydeep.memory import control_groups
+
+__all__ = ["on_threads", "one_blas_thread", "processors"]
 
 _TURN = threading.RLock()
 _ALLOWED: list[int] = []  # of whoever holds the turn
+
+
+def processors(root: Path = Path("/")) -> int:
+    """How many processors this process may keep busy, at least 1.
+
+    The smallest of what the machine has, what the process is bound to (``taskset``, batch systems),
+    and the share of time that its control groups leave it (containers), rounded up.
+
+    Args:
+        root: where the system's ``proc`` and ``sys`` are.
+
+    Source: Linux, sched_setaffinity(2); admin-guide/cgroup-v2.rst (cpu.max) and
+    scheduler/sched-bwc.rst (cpu.cfs_quota_us, cpu.cfs_period_us).
+
+    Example:
+        >>> processors() >= 1
+        True
+    """
+    bound = getattr(os, "sched_getaffinity", None)  # not on every system
+    most = len(bound(0)) if bound else os.cpu_count() or 1
+    for folder, version in control_groups(root, "cpu"):
+        names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        try:
+            texts = [(folder / name).read_text(encoding="ascii") for name in names]
+            quota, period = (int(word) for word in " ".join(texts).split())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if quota > 0 and period > 0:  # -1 in the first version: no limit
+            most = min(most, math.ceil(quota / period))
+    return most
 
 
 @contextmanager
@@ -34,7 +68,7 @@ def one_blas_thread() -> Iterator[int]:
         blas = _controller().select(user_api="blas")
         allowed = [library["num_threads"] for library in blas.info()]
         with blas.limit(limits=1):
-            _ALLOWED.append(max(allowed, default=os.cpu_count() or 1))
+            _ALLOWED.append(max(allowed, default=processors()))
             try:
                 yield _ALLOWED[0]
             finally:

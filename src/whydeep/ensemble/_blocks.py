@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from whydeep.errors import UnsupportedError
 from whydeep.network import Network
 from whydeep.progress import progress_bar
+from whydeep.threads import processors
 
 __all__ = ["Run", "all_batches", "check_finite", "sum_blocks"]
 
@@ -44,7 +44,7 @@ def all_batches(run: Run, count: int, title: str, *, wide: bool) -> list[dict[st
         with jax.enable_x64(wide):  # a setting of each thread, which others do not inherit
             return run(batch)
 
-    workers = min(os.cpu_count() or 1, count, _MOST_WORKERS)
+    workers = min(processors(), count, _MOST_WORKERS)
     with progress_bar(title, count) as advance, ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(one, batch) for batch in range(1, count + 1)]
         try:

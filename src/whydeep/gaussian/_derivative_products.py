@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from whydeep.gaussian._product_lattice import PRODUCTS, lattice_products
 from whydeep.gaussian._refine import ROUNDOFF
 from whydeep.gaussian._trapezoid import root
 from whydeep.gaussian._wick import power_products
+from whydeep.threads import processors
 
 __all__ = ["DerivativeProducts", "derivative_products"]
 
@@ -139,7 +139,7 @@ def derivative_products(
         for index in range(len(rows)):
             one(index)
     else:
-        with ThreadPoolExecutor(_processors()) as pool:
+        with ThreadPoolExecutor(processors()) as pool:
             for _ in pool.map(one, range(len(rows))):
                 pass
     return DerivativeProducts(cov.size, value, error)
@@ -249,9 +249,3 @@ def _power_products(cov: Covariance, rows: np.ndarray, power: int) -> Estimate:
 
 def _multisets(size: int) -> np.ndarray:
     return np.array(list(itertools.combinations_with_replacement(range(size), 4)))
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

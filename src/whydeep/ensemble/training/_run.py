@@ -6,7 +6,6 @@ Python's lock. A block is a fixed set of networks, so nothing depends on how man
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from whydeep.ensemble.training._observe import Data, compiled_observe
 from whydeep.ensemble.training._steps import Task, compiled_steps
 from whydeep.progress import progress_bar
 
-__all__ = ["Plan", "run_blocks", "usable_cores"]
+__all__ = ["Plan", "run_blocks"]
 
 _SECONDS_BETWEEN_FILES = 10.0
 _SECONDS_A_CALL = 1.0
@@ -68,14 +67,6 @@ class Plan:
     def is_costly(self, block: int) -> bool:
         """Whether a block holds networks whose costly observables are wanted."""
         return bool(self.costly) and block * self.task.lanes < self.costly_draws
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def run_blocks(plan: Plan, kept: Checkpoint | None, threads: int) -> dict[str, np.ndarray]:

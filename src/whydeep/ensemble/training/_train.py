@@ -44,7 +44,7 @@ from whydeep.ensemble.training._checks import (
 from whydeep.ensemble.training._observe import Data
 from whydeep.ensemble.training._optimiser import Optimiser, read_optimiser
 from whydeep.ensemble.training._problem import LOSS, check_loss, read_loss, read_targets
-from whydeep.ensemble.training._run import Plan, run_blocks, usable_cores
+from whydeep.ensemble.training._run import Plan, run_blocks
 from whydeep.ensemble.training._stability import (
     MOST_GROWTH,
     curvature_at_start,
@@ -55,6 +55,7 @@ from whydeep.ensemble.training._steps import Task
 from whydeep.ensemble.training._training import OBSERVABLES, Training
 from whydeep.errors import InputError
 from whydeep.network import NETWORK, Network
+from whydeep.threads import processors
 
 __all__ = ["train"]
 
@@ -189,7 +190,7 @@ def train(
         hessian_inputs, draws,
     )  # fmt: skip
     kept = None if checkpoint is None else Checkpoint(checkpoint, settings_of(plan))
-    cores = usable_cores() if threads is None else threads
+    cores = processors() if threads is None else threads
     values = run_blocks(plan, kept, cores if jax.default_backend() == "cpu" else 1)
     stable = None
     if not np.all(values["loss"][:, -1] <= MOST_GROWTH * values["loss"][:, 0]):

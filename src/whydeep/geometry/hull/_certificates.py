@@ -12,8 +12,9 @@ from whydeep.compiled import njit
 from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.hull._coordinates import lengths, of_common_size
-from whydeep.geometry.hull._minimum_norm import default_threads, in_threads
+from whydeep.geometry.hull._minimum_norm import in_threads
 from whydeep.results import by_content
+from whydeep.threads import processors
 
 __all__ = ["HullMembership", "check_hull", "margins", "residuals"]
 
@@ -165,7 +166,7 @@ def margins(
         _least(data, points[part], directions[part], found[part])
 
     starts = range(0, len(points), _ROWS)
-    in_threads(work, starts, threads or default_threads(), "checking certificates")
+    in_threads(work, starts, threads or processors(), "checking certificates")
     return found
 
 

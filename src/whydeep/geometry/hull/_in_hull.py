@@ -18,9 +18,10 @@ from whydeep.geometry.hull._coordinates import (
     whitened,
 )
 from whydeep.geometry.hull._least_squares import by_least_squares
-from whydeep.geometry.hull._minimum_norm import INSIDE, OUTSIDE, default_threads, nearest_points
+from whydeep.geometry.hull._minimum_norm import INSIDE, OUTSIDE, nearest_points
 from whydeep.network import check_number, check_whole
 from whydeep.progress import phase
+from whydeep.threads import processors
 
 __all__ = ["in_hull"]
 
@@ -95,7 +96,7 @@ def in_hull(
             "The tolerance is out of range.", received=f"tolerance={tolerance!r}",
             needed="1e-12 to 1e-3",
         )  # fmt: skip
-    count = default_threads() if threads is None else check_whole("threads", threads)
+    count = processors() if threads is None else check_whole("threads", threads)
     x, rows = np.ascontiguousarray(x), np.ascontiguousarray(rows)
     return _Question(x, rows, limit, count).answer()
 

@@ -7,7 +7,6 @@ ten passes are enough where adding one point a pass takes hundreds.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ __all__ = [
     "INSIDE",
     "OUTSIDE",
     "NearestPoints",
-    "default_threads",
     "in_threads",
     "nearest_points",
 ]
@@ -98,13 +96,6 @@ def in_threads(work: Callable[[int], None], starts: range, threads: int, title: 
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()  # finding the libraries takes milliseconds, limiting them none
-
-
-def default_threads() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _batch(

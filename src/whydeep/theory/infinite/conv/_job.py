@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from whydeep.arguments import check_memory
 from whydeep.progress import progress_bar
 from whydeep.theory.infinite._threads import Block, run_blocks
 from whydeep.theory.infinite.conv._layout import LANES, Plan
+from whydeep.threads import processors
 
 __all__ = ["Means", "means"]
 
@@ -250,7 +250,7 @@ def _room(plan: Plan) -> Any:
 
 def _check_memory(stored: int, scratch: int, dtype: np.dtype) -> None:
     """Refuse before an allocation that can't fit."""
-    needed = (stored + scratch * (os.cpu_count() or 1)) * dtype.itemsize
+    needed = (stored + scratch * processors()) * dtype.itemsize
     check_memory(
         needed, "The images and the covariances of their pooled positions",
         suggestion='smaller images, fewer of them, a larger pooling first, or dtype="float32"',

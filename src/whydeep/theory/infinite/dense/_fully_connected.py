@@ -9,7 +9,6 @@ Source: Neal 1996; Lee et al. 2018 (kernel). Jacot, Gabriel and Hongler 2018 (ta
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -24,7 +23,7 @@ from whydeep.theory.infinite.dense._pair_map import pair_plan
 from whydeep.theory.infinite.dense._recursion import recursion_plan
 from whydeep.theory.infinite.dense._stack import DenseStack, Plan
 from whydeep.theory.infinite.dense._tensor_map import tensor_plan
-from whydeep.threads import one_blas_thread
+from whydeep.threads import one_blas_thread, processors
 
 __all__ = ["DenseStack", "Error", "dense_kernels"]
 
@@ -124,7 +123,7 @@ def _check_memory(
     side = min(tile, max(sizes))
     each = 3 * 8 * side**2 + 16 * side * x1.shape[1]  # a block, in float64 where rows are crowded
     needed = (1 + ntk) * sizes[0] * sizes[-1] * dtype.itemsize
-    needed += sum(sizes) * (x1.shape[1] + 2) * dtype.itemsize + each * (os.cpu_count() or 1)
+    needed += sum(sizes) * (x1.shape[1] + 2) * dtype.itemsize + each * processors()
     check_memory(
         needed, "The kernels of these inputs",
         received=f"{sizes[0]:,} x {sizes[-1]:,} inputs",
