@@ -7,22 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import linalg
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh
+from scipy.sparse.linalg import LinearOperator, cg
 
 from whydeep.arguments import COUNT, SEED, VARIANCE, anything, as_numbers, count, takes
 from whydeep.brief import brief
+from whydeep.eigen import extreme_eigenpairs, linear_operator
 from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.ensemble.tangent._products import JaxProducts, Products
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.results import by_content
 
 __all__ = ["Solution", "TangentOperator", "TraceEstimate", "tangent_operator"]
-
-# Kernels of fewer rows are formed where all eigenvalues, or most, are asked for.
-_DENSE = 64
-# Its class makes one of a subclass from these arguments; its annotations do not say so.
-_linear: Any = LinearOperator
 
 
 @dataclass(frozen=True)
@@ -107,11 +102,8 @@ class TangentOperator:
 
     def as_linear_operator(self) -> LinearOperator:
         """For the functions of ``scipy.sparse.linalg``."""
-        return _linear(
-            shape=self.shape,
-            matvec=lambda v: self._times(np.asarray(v, self.dtype)),
-            rmatvec=lambda v: self._times(np.asarray(v, self.dtype)),
-            dtype=self.dtype,
+        return linear_operator(
+            lambda v: self._times(np.asarray(v, self.dtype)), self.shape[0], self.dtype
         )
 
     @takes(self=anything, k=COUNT, seed=SEED)
@@ -134,21 +126,8 @@ class TangentOperator:
             raise InputError(
                 "There are not as many eigenvalues.", received=f"k={k}", needed=f"at most {n}"
             )
-        if n <= _DENSE or 2 * k >= n:
-            dense = np.stack([self._times(e) for e in np.eye(n, dtype=self.dtype)])
-            return linalg.eigvalsh((dense + dense.T) / 2)[::-1][:k]
-        start = np.random.default_rng(seed).standard_normal(n).astype(self.dtype)
-        try:
-            found = eigsh(
-                self.as_linear_operator(), k, which="LA", v0=start, return_eigenvectors=False
-            )
-        except ArpackNoConvergence as error:
-            raise UnsupportedError(
-                "The eigenvalues do not converge.",
-                received=f"{len(error.eigenvalues)} of {k} after {n * 10} steps",
-                suggestion="fewer of them, or parameters in float64",
-            ) from error
-        return np.sort(found)[::-1]
+        values, _ = extreme_eigenpairs(self._times, n, k, dtype=self.dtype, seed=seed)
+        return values
 
     @takes(self=anything, draws=count(6), seed=SEED)
     def trace(self, draws: int = 60, *, seed: int = 0) -> TraceEstimate:
@@ -225,7 +204,7 @@ class TangentOperator:
             nonlocal taken
             taken += 1
 
-        system = _linear(shape=self.shape, matvec=times, dtype=np.float64)
+        system = linear_operator(times, self.shape[0])
         found, _ = cg(system, flat, rtol=tolerance / 2, maxiter=steps, callback=count)
         residual = float(np.linalg.norm(flat - times(found))) / size
         if not residual <= tolerance:

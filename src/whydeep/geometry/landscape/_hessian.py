@@ -6,21 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from whydeep.arguments import COUNT, SEED, anything, choice, takes
 from whydeep.brief import brief
-from whydeep.errors import InputError, UnsupportedError
+from whydeep.eigen import ENDS, extreme_eigenpairs
+from whydeep.errors import InputError
 from whydeep.geometry.landscape._losses import Loss, finite, read_loss
 from whydeep.network import check_whole
 from whydeep.progress import phase
 from whydeep.results import by_content
 
 __all__ = ["HessianSpectrum", "hessian_top", "top_vectors"]
-
-_WHICH = {"largest": "LA", "smallest": "SA", "magnitude": "LM"}
-_DENSE = 64
-_linear: Any = LinearOperator
 
 
 @by_content
@@ -98,9 +94,9 @@ def top_vectors(
     size = sum(w.size for w in read.leaves)
     count = check_whole("count", count)
     seed = check_whole("seed", seed, least=0)
-    if which not in _WHICH:
+    if which not in ENDS:
         raise InputError("There is no such end of the spectrum.", received=f"which={which!r}",
-                         needed=", ".join(_WHICH))  # fmt: skip
+                         needed=", ".join(ENDS))  # fmt: skip
     if count > size:
         raise InputError("There are not as many eigenvalues.", received=f"count={count}",
                          needed=f"at most {size}")  # fmt: skip
@@ -111,20 +107,5 @@ def top_vectors(
         taken += 1
         return finite(read.hessian_product(np.ravel(vector)), "A product with the Hessian")
 
-    if size <= _DENSE or 2 * count >= size:
-        dense = np.stack([product(e) for e in np.eye(size)])
-        values, columns = np.linalg.eigh((dense + dense.T) / 2)
-    else:
-        operator = _linear(shape=(size, size), matvec=product, dtype=np.float64)
-        start = np.random.default_rng(seed).standard_normal(size)
-        try:
-            values, columns = eigsh(operator, count, which=_WHICH[which], v0=start)
-        except ArpackNoConvergence as error:
-            raise UnsupportedError(
-                "The eigenvalues do not converge.",
-                received=f"{len(error.eigenvalues)} of {count}",
-                suggestion="fewer of them, or parameters in float64",
-            ) from error
-    keys = {"largest": -values, "smallest": values, "magnitude": -np.abs(values)}
-    order = np.argsort(keys[which], kind="stable")[:count]
-    return values[order], columns[:, order].T, taken
+    values, vectors = extreme_eigenpairs(product, size, count, which=which, seed=seed)
+    return values, vectors, taken

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from whydeep.arguments import COUNT, array, choice, number, takes
 from whydeep.data import LABELS
+from whydeep.eigen import extreme_eigenpairs
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.memory import available
 from whydeep.theory.training._dynamics import MOMENTUM
@@ -33,7 +33,6 @@ __all__ = ["StableStep", "largest_stable_step", "stable_adam_curvature"]
 
 _KERNEL = array(dims=2, needed="(N, N), the tangent kernel on the training inputs")
 _NETWORKS = array(dims=3, needed="(draws, N, N), the tangent kernels of networks")
-_SMALL = 64
 _STILL = (
     "the tangent kernel keeps still while training, as at infinite width; at finite width it "
     "moves, and networks may collapse below the threshold"
@@ -308,10 +307,6 @@ def _curvature(theta: np.ndarray, loss: Loss, at: np.ndarray) -> float:
     def product(z: np.ndarray) -> np.ndarray:
         return (towards.T @ along(towards @ z.reshape(shape))).ravel()
 
-    if size <= _SMALL:
-        dense = np.stack([product(row) for row in np.eye(size)]) if size else np.zeros((1, 1))
-        return float(np.linalg.eigvalsh(0.5 * (dense + dense.T))[-1])
-    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)  # pyright: ignore[reportCallIssue]
-    start = np.random.default_rng(0).normal(size=size)
-    solve: Any = eigsh
-    return float(solve(operator, k=1, which="LA", v0=start, tol=1e-12)[0][0])
+    if size == 0:
+        return 0.0
+    return float(extreme_eigenpairs(product, size, 1)[0][0])
