@@ -62,3 +62,13 @@ def test_annotations_are_checked_at_run_time_in_these_tests():
 
 def test_the_package_says_that_it_is_typed():
     assert resources.files("whydeep").joinpath("py.typed").is_file()
+
+
+def test_every_name_of_the_stub_is_found_and_listed():
+    import whydeep
+
+    for name in whydeep.__all__:
+        assert getattr(whydeep, name).__name__.split(".")[-1] == name
+    assert dir(whydeep) == sorted(whydeep.__all__)
+    with pytest.raises(AttributeError, match="preddict"):
+        whydeep.preddict  # noqa: B018
