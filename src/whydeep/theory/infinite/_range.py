@@ -37,11 +37,12 @@ def in_range(parts: list[Any], dtype: str, *, own: bool) -> bool:
     """
     least, most = _limits(dtype)
     for part in parts:
-        sizes = np.abs(np.asarray(part, np.float64))
-        if not np.all(sizes <= most):
+        values = np.asarray(part)
+        # Two passes without a copy; a NaN is both the smallest and the largest.
+        if values.size and not (values.min() >= -most and values.max() <= most):
             return False
-        if own and sizes.ndim == 2:
-            diagonal = np.diagonal(sizes)
+        if own and values.ndim == 2:
+            diagonal = np.diagonal(values)
             if np.any((diagonal > 0) & (diagonal < least)):
                 return False
     return True
