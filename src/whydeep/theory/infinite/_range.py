@@ -38,14 +38,23 @@ def in_range(parts: list[Any], dtype: str, *, own: bool) -> bool:
     least, most = _limits(dtype)
     for part in parts:
         values = np.asarray(part)
-        # Two passes without a copy; a NaN is both the smallest and the largest.
-        if values.size and not (values.min() >= -most and values.max() <= most):
+        if not _within(values, most):
             return False
         if own and values.ndim == 2:
             diagonal = np.diagonal(values)
             if np.any((diagonal > 0) & (diagonal < least)):
                 return False
     return True
+
+
+def _within(values: np.ndarray, most: float) -> bool:
+    """Whether all sizes are at most the largest number of a precision; NaN are not."""
+    if not values.size:
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        if float(np.finfo(values.dtype).max) <= most and np.isfinite(values.sum()):
+            return True  # one pass without a copy; a sum of finite numbers may overflow, though
+    return bool(values.min() >= -most and values.max() <= most)
 
 
 def refuse_out_of_range(network: Any, parts: list[Any], dtype: str) -> None:
