@@ -157,5 +157,6 @@ def test_too_many_inputs_are_refused_before_anything_is_computed(monkeypatch):
     from whydeep.arguments import _cost
 
     monkeypatch.setattr(_cost, "available", lambda: 1000)
+    monkeypatch.setattr(_cost, "_NOT_ASKED_FOR", 0)
     with pytest.raises(ValueError, match="do not fit in memory"):
         NNGPRegressor().fit(X, Y)

@@ -175,6 +175,7 @@ def test_tiles_change_nothing():
 
 def test_what_does_not_fit_in_memory_is_refused_before_it_is_computed(monkeypatch):
     monkeypatch.setattr(_cost, "available", lambda: 100)
+    monkeypatch.setattr(_cost, "_NOT_ASKED_FOR", 0)
     with pytest.raises(InputError, match="do not fit in memory"):
         general(wd.mlp(2, 8, "gelu"), VECTORS)
 
