@@ -109,8 +109,10 @@ def test_an_interrupt_has_a_document(monkeypatch):
 @pytest.mark.parametrize("wait", [0.08, 0.15, 0.3])
 def test_an_early_interrupt_is_no_traceback(wait):
     # From the first line of whydeep's own on: what Python does before is not ours.
+    # What starts a job in the background may ignore interrupts, and a process inherits that.
     lines = (
-        "import runpy, sys",
+        "import runpy, signal, sys",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
         "print(flush=True)",
         "sys.argv = ['whydeep', 'verify', '--json']",
         "runpy.run_module('whydeep', run_name='__main__')",
