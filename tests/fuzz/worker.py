@@ -14,8 +14,8 @@ import warnings
 import numpy as np
 
 # Fields whose documentation says what a NaN in them means.
-SAID = {"margin", "cosine", "pieces", "kernel", "correlation", "xi_kernel", "xi_correlation",
-        "measured", "vertex_slope"}  # fmt: skip
+SAID = {"margin", "residual", "cosine", "pieces", "kernel", "correlation", "xi_kernel",
+        "xi_correlation", "measured", "vertex_slope"}  # fmt: skip
 
 
 def name_of(number):

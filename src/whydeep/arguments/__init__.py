@@ -9,6 +9,7 @@ command line, and is spelled so in errors.
 from whydeep.arguments._arrays import array as array
 from whydeep.arguments._arrays import as_array as as_array
 from whydeep.arguments._arrays import as_numbers as as_numbers
+from whydeep.arguments._arrays import as_told as as_told
 from whydeep.arguments._cost import check_layers as check_layers
 from whydeep.arguments._cost import check_memory as check_memory
 from whydeep.arguments._cost import check_time as check_time
@@ -29,6 +30,7 @@ from whydeep.arguments._numbers import count as count
 from whydeep.arguments._numbers import is_traced as is_traced
 from whydeep.arguments._numbers import number as number
 from whydeep.arguments._objects import CALLABLE as CALLABLE
+from whydeep.arguments._objects import TREE as TREE
 from whydeep.arguments._objects import anything as anything
 from whydeep.arguments._objects import called as called
 from whydeep.arguments._objects import each as each

@@ -12,7 +12,7 @@ import numpy as np
 from whydeep.arguments._say import kind_of, shown
 from whydeep.errors import InputError
 
-__all__ = ["array", "as_array", "as_numbers"]
+__all__ = ["array", "as_array", "as_numbers", "as_told"]
 
 _NEEDED = "finite real numbers"
 
@@ -110,6 +110,11 @@ def as_array(name: str, x: Any, needed: str = _NEEDED) -> np.ndarray:
         return np.asarray(x)
     except Exception as error:  # noqa: BLE001 (every library has its own way of saying no)
         _refuse_unreadable(x, name, needed, error)
+
+
+def as_told(name: str, x: Any, needed: str = "an array") -> Any:
+    """An array, or what tells of one by its `shape` and `dtype`; anything else made an array of."""
+    return x if isinstance(getattr(x, "shape", None), tuple) else as_array(name, x, needed)
 
 
 def _refuse_unreadable(x: Any, name: str, needed: str, error: Exception) -> NoReturn:

@@ -40,7 +40,7 @@ def choice(*words: str) -> Callable[[str, Any], str]:
                 name, value, f"There is no {_one(label(name))} of this name.", needed,
                 suggestion=f'"{near[0]}"' if near else "",
             )  # fmt: skip
-        raise refusal(name, value, f"{label(name)} is a word.", needed)
+        raise refusal(name, value, f"{label(name)} is not a word.", needed)
 
     return check
 
@@ -52,7 +52,8 @@ def choices(words: Iterable[str]) -> Callable[[str, Any], tuple[str, ...]]:
     def check(name: str, value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
             return (one(name, value),)
-        if isinstance(value, (bytes, dict)) or not hasattr(value, "__iter__"):
+        several = hasattr(value, "__iter__") and getattr(value, "ndim", 1) > 0
+        if isinstance(value, (bytes, dict)) or not several:
             one(name, value)
         if not hasattr(value, "__len__"):
             value = [word for word, _ in zip(value, range(_MOST_NAMES), strict=False)]

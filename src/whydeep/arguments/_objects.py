@@ -10,7 +10,7 @@ from whydeep.arguments._say import kind_of, refusal
 from whydeep.errors import InputError, WhydeepError
 
 __all__ = [
-    "CALLABLE", "anything", "called", "each", "either", "instance", "is_single", "named",
+    "CALLABLE", "TREE", "anything", "called", "each", "either", "instance", "is_single", "named",
     "one_or_each", "optional", "or_word",
 ]  # fmt: skip
 
@@ -21,6 +21,20 @@ def anything(name: str, value: Any) -> Any:
     """The kind of what a function reads for itself: a pytree of parameters, a user's model."""
     del name
     return value
+
+
+def _tree(name: str, value: Any) -> Any:
+    if isinstance(value, Iterator):
+        needed = "a tree (dicts, lists, tuples ...) of arrays of numbers"
+        raise refusal(
+            name, value, f"{name} is an iterator.", needed,
+            cause="it can be read but once", suggestion=f"{name}=list({name})",
+        )  # fmt: skip
+    return value
+
+
+# What JAX calls a pytree; what its leaves may be, each function says.
+TREE = _tree
 
 
 def instance(*classes: type, needed: str, suggestion: str = "") -> Callable[[str, Any], Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.arguments import CALLABLE, FLAG, SEED, anything, count, takes
+from whydeep.arguments import CALLABLE, FLAG, SEED, TREE, anything, count, takes
 from whydeep.comparison._import_check import ImportCheck
 from whydeep.comparison._imports import check_import
 from whydeep.ensemble import (
@@ -107,7 +107,7 @@ def from_torch(
 
 
 @takes(
-    fn=CALLABLE, params=anything, example=anything, init=CALLABLE, check=FLAG,
+    fn=CALLABLE, params=TREE, example=anything, init=CALLABLE, check=FLAG,
     at_width=CALLABLE, draws=_SOME, ntk_draws=_ANY, seed=SEED,
 )  # fmt: skip
 def from_jax(
@@ -235,7 +235,7 @@ def _redrawn_torch(reading: TorchReading, init: Any) -> str:
 
 
 @takes(
-    fn=CALLABLE, params=anything, example=anything, init=CALLABLE, draws=_SOME,
+    fn=CALLABLE, params=TREE, example=anything, init=CALLABLE, draws=_SOME,
     ntk_draws=_ANY, seed=SEED, options=anything,
 )  # fmt: skip
 def check_jax(

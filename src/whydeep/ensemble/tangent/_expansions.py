@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from whydeep.arguments import anything, called, count, takes
+from whydeep.arguments import TREE, anything, called, count, takes
 from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.errors import InputError
 
 __all__ = ["linearize", "taylor_expand"]
 
 
-@takes(fn=anything, params=anything)
+@takes(fn=anything, params=TREE)
 def linearize(fn: Any, params: Any) -> Callable[..., Any]:
     """The network that is linear in its parameters: what an infinitely wide one trains as.
 
@@ -47,7 +47,7 @@ def linearize(fn: Any, params: Any) -> Callable[..., Any]:
     return taylor_expand(fn, params, 1)
 
 
-@takes(fn=anything, params=anything, degree=count(0))
+@takes(fn=anything, params=TREE, degree=count(0))
 def taylor_expand(fn: Any, params: Any, degree: int) -> Callable[..., Any]:
     """The network's Taylor polynomial in its parameters.
 

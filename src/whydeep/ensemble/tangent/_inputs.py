@@ -83,8 +83,10 @@ def read_parameters(params: Any) -> Parameters:
 
 def _array(leaf: Any, path: str) -> Any:
     _check_not_traced(leaf)
-    if isinstance(leaf, (bool, int, float)):
+    if isinstance(leaf, (bool, float)):
         return jnp.asarray(leaf)
+    if isinstance(leaf, (int, np.ma.MaskedArray)):
+        return as_array(path or "params", leaf)
     if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
         raise InputError(
             "Parameters are arrays.",

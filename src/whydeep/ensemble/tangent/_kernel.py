@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.arguments import COUNT, anything, choice, takes
+from whydeep.arguments import COUNT, TREE, anything, choice, takes
 from whydeep.ensemble.tangent._blocks import Side, assembled, block_sizes
 from whydeep.ensemble.tangent._inputs import (
     Groups,
@@ -29,7 +29,7 @@ OUTPUTS = ("full", "trace", "diagonal")
 
 
 @takes(
-    fn=anything, params=anything, x1=anything, x2=anything, outputs=choice(*OUTPUTS),
+    fn=anything, params=TREE, x1=anything, x2=anything, outputs=choice(*OUTPUTS),
     groups=anything, rates=anything, batch=COUNT,
 )  # fmt: skip
 def tangent_kernel(

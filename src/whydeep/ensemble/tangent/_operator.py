@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
-from whydeep.arguments import COUNT, SEED, VARIANCE, anything, as_numbers, count, takes
+from whydeep.arguments import COUNT, SEED, TREE, VARIANCE, anything, as_numbers, count, takes
 from whydeep.brief import brief
 from whydeep.eigen import extreme_eigenpairs, linear_operator
 from whydeep.ensemble.tangent._inputs import check_function
@@ -218,7 +218,7 @@ class TangentOperator:
         return Solution(found.reshape(right.shape).astype(self.dtype), residual, taken)
 
 
-@takes(fn=anything, params=anything, x=anything, rates=anything, batch=COUNT)
+@takes(fn=anything, params=TREE, x=anything, rates=anything, batch=COUNT)
 def tangent_operator(
     fn: Any, params: Any, x: Any, *, rates: Any = None, batch: int | None = None
 ) -> TangentOperator:

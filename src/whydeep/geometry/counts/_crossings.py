@@ -70,11 +70,16 @@ def conditional_crossings(
     if not 0 <= layer < len(f.kinks):
         raise InputError("There is no such layer.", received=f"layer={layer}",
                          needed=f"0 to {len(f.kinks) - 1}")  # fmt: skip
+    for name, point in (("start", start), ("end", end)):
+        if point.shape != f.shape:
+            said = f"shape {point.shape}"
+            raise InputError(
+                f"{name} is no input of this function.", received=said, needed=f"shape {f.shape}"
+            )
     part = PiecewiseLinear(f.shape, f.outputs, f.maps[: layer + 1], f.kinks[:layer])
     found = breakpoints(part, start, end) if layer else None
     places = np.concatenate([[0.0], [] if found is None else found.positions, [1.0]])
-    p, q = (np.asarray(x, np.float64) for x in (start, end))
-    inputs = p + places.reshape(-1, *(1,) * p.ndim) * (q - p)
+    inputs = start + places.reshape(-1, *(1,) * start.ndim) * (end - start)
     if layer:
         *_, state = (s for s, _ in zip(f.states(inputs), range(layer), strict=False))
         h = f.kinks[layer - 1].value(state)

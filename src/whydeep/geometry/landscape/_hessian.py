@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import COUNT, SEED, anything, choice, takes
+from whydeep.arguments import COUNT, SEED, TREE, anything, choice, takes
 from whydeep.brief import brief
 from whydeep.eigen import ENDS, extreme_eigenpairs
 from whydeep.errors import InputError
@@ -40,7 +40,7 @@ class HessianSpectrum:
 
 
 @takes(
-    loss=anything, params=anything, count=COUNT,
+    loss=anything, params=TREE, count=COUNT,
     which=choice("largest", "smallest", "magnitude"), seed=SEED,
 )  # fmt: skip
 def hessian_top(

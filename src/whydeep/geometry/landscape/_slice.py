@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import COUNT, FLAG, POSITIVE, SEED, anything, choice, count, takes
+from whydeep.arguments import COUNT, FLAG, POSITIVE, SEED, TREE, anything, choice, count, takes
 from whydeep.errors import InputError
 from whydeep.geometry.landscape._directions import (
     NORMALISATIONS,
@@ -67,9 +67,9 @@ class LossSlice:
 
 
 @takes(
-    loss=anything, params=anything, along=anything, dims=count(1, 2), span=POSITIVE,
+    loss=anything, params=TREE, along=anything, dims=count(1, 2), span=POSITIVE,
     points=count(2, 10_000), normalise=choice(*NORMALISATIONS), biases=FLAG,
-    filter_axis=anything, seed=SEED, chunk=COUNT,
+    filter_axis=count(-64, 64), seed=SEED, chunk=COUNT,
 )  # fmt: skip
 def loss_slice(
     loss: Any,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from whydeep.arguments import as_told
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.network import Network
@@ -48,7 +47,7 @@ def piecewise_linear(f: Any, example: Any) -> PiecewiseLinear:
     """
     if isinstance(f, PiecewiseLinear):
         return f
-    batch = tuple(np.shape(example))
+    batch = tuple(as_told("example", example).shape)
     if len(batch) < 2 or 0 in batch:
         raise InputError(
             "The example is no batch of inputs.",

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.arguments import as_told
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network._network import Network
 from whydeep.network.jax_reader._axes import fresh, refine, sizes
@@ -358,10 +359,9 @@ def _redraw(tree: _Tree, made: Frozen) -> Callable[[Any], Any]:
 
 
 def _example(example: Any) -> tuple[tuple[int, ...], Any]:
-    shape = tuple(np.shape(example))
-    dtype = jax.dtypes.canonicalize_dtype(
-        getattr(example, "dtype", None) or np.asarray(example).dtype
-    )
+    example = as_told("example", example)
+    shape = tuple(example.shape)
+    dtype = jax.dtypes.canonicalize_dtype(example.dtype)
     whole = not jnp.issubdtype(dtype, jnp.inexact)
     if len(shape) < (1 if whole else 2) or 0 in shape:
         raise InputError(
