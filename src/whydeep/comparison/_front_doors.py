@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.arguments import CALLABLE, FLAG, SEED, TREE, anything, count, takes
+from whydeep.arguments import CALLABLE, FLAG, SEED, TREE, anything, count, either, takes
 from whydeep.comparison._import_check import ImportCheck
 from whydeep.comparison._imports import check_import
 from whydeep.ensemble import (
@@ -40,7 +40,9 @@ _LEAST_MOST, _NTK_LEAST_MOST = (300, 6000), (50, 300)
 _EFFORT, _NTK_EFFORT = 3e8, 1e8
 
 
-_SOME, _ANY = count(2), count(0)
+# Noise is told from the scatter of either half of the batches: of two at the least.
+_SOME = count(4)
+_ANY = either(count(0), _SOME, when=lambda draws: type(draws) is int and draws == 0)
 
 
 @takes(

@@ -261,7 +261,15 @@ def _weighted(kernels: np.ndarray, y: np.ndarray, noise: float) -> _Sums:
         ) from None
     white = np.linalg.solve(lower, np.broadcast_to(y, (len(a), n, outputs)))
     cross = np.linalg.solve(lower, kernels[:, :n, n:])
-    logs = -0.5 * np.sum(white**2, axis=(1, 2)) - outputs * (
+    with np.errstate(over="ignore"):
+        squares = np.sum(white**2, axis=(1, 2))
+    if not np.isfinite(squares).any():
+        raise InputError(
+            "The targets are impossible for every drawn network.",
+            received=f"noise={noise:.3g}",
+            needed="a noise that the differences between inputs can be told from",
+        )
+    logs = -0.5 * squares - outputs * (
         np.sum(np.log(np.einsum("dkk->dk", lower)), axis=1) + 0.5 * n * math.log(2 * math.pi)
     )
     means = np.einsum("dnm,dnc->dmc", cross, white)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from whydeep.arguments import array, is_traced
 from whydeep.errors import InputError
@@ -39,5 +40,19 @@ def orthogonality_penalty(weight: Any) -> Any:
         raise InputError("The weight of the last layer is a matrix.",
                          received=f"shape {getattr(weight, 'shape', None)}",
                          needed="(classes, features)")  # fmt: skip
+    if is_traced(weight):
+        return _penalty(weight)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _penalty(weight)
+    if not np.isfinite(found):
+        raise InputError(
+            "The penalty is out of range.",
+            received=f"a weight with numbers up to {np.abs(weight).max():.3g}",
+            needed="squares of products of rows that a number holds",
+        )
+    return found
+
+
+def _penalty(weight: Any) -> Any:
     products = weight @ weight.T
     return jnp.sum(products**2) - jnp.sum(jnp.diagonal(products) ** 2)

@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from whydeep.arguments import TREE, anything, called, count, takes
+from whydeep.arguments import TREE, anything, called, count, is_traced, shown, takes
 from whydeep.ensemble.tangent._inputs import check_function
 from whydeep.errors import InputError
 
@@ -143,7 +144,20 @@ def _moved(params: Any, t: Any, steps: list[Any]) -> Any:
 
 
 def _array(leaf: Any) -> Any:
-    return jnp.asarray(leaf) if hasattr(leaf, "dtype") or isinstance(leaf, (int, float)) else leaf
+    if not hasattr(leaf, "dtype") and not isinstance(leaf, (int, float)):
+        return leaf
+    with np.errstate(over="ignore"):  # of numbers beyond the precision that JAX is set to
+        made = jnp.asarray(leaf)
+    if is_traced(leaf) or made.dtype == getattr(leaf, "dtype", None):
+        return made
+    if bool(jnp.any(jnp.isinf(made))) and not bool(np.any(np.isinf(np.asarray(leaf)))):
+        raise InputError(
+            "params has numbers that are too large.",
+            received=shown(leaf),
+            needed=f"numbers that {made.dtype} holds",
+            suggestion='jax.config.update("jax_enable_x64", True)',
+        )
+    return made
 
 
 def _real(params: Any) -> Any:

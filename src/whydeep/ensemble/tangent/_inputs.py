@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from whydeep.arguments import as_array, as_numbers, given
+from whydeep.arguments import as_array, as_numbers, called, given
 from whydeep.errors import InputError, UnsupportedError, WhydeepError
 
 __all__ = [
@@ -173,7 +173,8 @@ def grouped(groups: Groups, paths: list[str], separator: str = "/") -> list[Hash
     if groups is None:
         return [""] * len(paths)
     if callable(groups):
-        return [groups(path) for path in paths]
+        with called("groups", "a function of a parameter's path that returns its group"):
+            return [groups(path) for path in paths]
     if isinstance(groups, str) and groups == "leaf":
         return list(paths)
     if isinstance(groups, str) and groups == "layer":

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import as_numbers
+from whydeep.arguments import as_numbers, called
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear
 from whydeep.geometry.readers import function_at
@@ -40,7 +40,8 @@ Units = Callable[[np.ndarray], list[tuple[str, np.ndarray, np.ndarray]]]
 def given_units(f: Any, points: np.ndarray) -> Units:
     """How to find the signs of units: from a function's preactivations, or the network itself."""
     if callable(f) and not hasattr(f, "parameters") and not isinstance(f, PiecewiseLinear):
-        found = f(points[:1])
+        with called("f", "a network, or a function of inputs (N, ...)"):
+            found = f(points[:1])
         if isinstance(found, (Mapping, Sequence)):
             return _of_preactivations(f)
     network = function_at(f, points[0].shape)

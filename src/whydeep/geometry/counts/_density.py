@@ -15,7 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import COUNT, NUMBER, POSITIVE, SEED, array, count, each, takes
+from whydeep.arguments import (
+    COUNT,
+    NUMBER,
+    POSITIVE,
+    SEED,
+    array,
+    check_memory,
+    count,
+    each,
+    takes,
+)
 from whydeep.errors import InputError
 from whydeep.geometry.partition import check_window
 from whydeep.network import check_number, check_whole
@@ -220,6 +230,12 @@ def _density(
     check_whole("networks", networks, least=2)
     check_whole("points", points)
     rng = np.random.default_rng(check_whole("seed", seed, least=0))
+    widest = max(sizes[1:])
+    check_memory(
+        8.0 * points * widest * (3 + 2 * len(ways)) + 8.0 * networks * len(widths),
+        "The values of the neurons", received=f"{points:,} points, {widest:,} neurons a layer",
+        suggestion="fewer points",
+    )  # fmt: skip
     low, high = np.array(sides[::2]), np.array(sides[1::2])
     draws = np.empty((networks, len(widths)))
     with progress_bar("drawing networks", networks) as advance:

@@ -134,19 +134,27 @@ def wide_lengths(
     products = np.stack(rows) @ np.stack(rows).T
     G, pull, rest = products[1:, 1:], products[0, 1:], float(products[0, 0])
     middle = -np.linalg.lstsq(G, pull, rcond=None)[0]
-    places = [[min(max(middle[0], left), right)], [min(max(middle[1], bottom), top)]]
+    nearest = max(float(rest + pull @ middle), 0.0)  # |x|^2 there, of all points of the plane
+    sides = np.array([[left, right], [bottom, top]]) - middle[:, None]
 
-    def rate(s: float, t: float, scale: float, offset: float) -> float:
-        place = np.array([s, t])
+    def rate(a: float, b: float, scale: float, offset: float, *spread: float) -> float:
+        # Lines crowd around the nearest point: s - s_0 = w sinh a makes their density smooth.
+        place = middle + np.array(spread) * np.sinh([a, b])
         half = scale * (G @ place + pull)  # q' / 2
         variance = scale * float(rest + 2 * pull @ place + place @ G @ place) + offset
         low, high = np.linalg.eigvalsh(scale * G - np.outer(half, half) / variance)
-        return math.sqrt(high / variance) * float(ellipe(1 - max(low, 0.0) / high))
+        area = math.prod(spread) * math.cosh(a) * math.cosh(b)
+        return area * math.sqrt(high / variance) * float(ellipe(1 - max(low, 0.0) / high))
 
     found = []
-    for layer in _layers(depth, bias_var, weight_var, len(rows[0])):
-        options = [{"points": p, "epsabs": 1e-7, "epsrel": 1e-7, "limit": 100} for p in places]
-        found.append(nquad(rate, [(left, right), (bottom, top)], args=layer, opts=options)[0])
+    for scale, offset in _layers(depth, bias_var, weight_var, len(rows[0])):
+        spread = np.sqrt((nearest + offset / scale) / np.diagonal(G))
+        limits = np.arcsinh(sides / spread[:, None])
+        options = [
+            {"points": [min(max(0.0, low), high)], "epsabs": 1e-7, "epsrel": 1e-7, "limit": 100}
+            for low, high in limits
+        ]
+        found.append(nquad(rate, limits, args=(scale, offset, *spread), opts=options)[0])
     return np.array(found) / math.pi
 
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from whydeep.arguments import COUNT, SEED, choice, count, instance, takes
+from whydeep.arguments import COUNT, SEED, check_memory, choice, count, instance, takes
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.geometry.dimension._dimension import METHODS, read_neighbours
 from whydeep.geometry.dimension._estimators import ESTIMATORS
@@ -205,6 +205,8 @@ def _estimate(n: int, d: int, method: str, k: int, law: str, seed: int, draw: in
     if n <= k + 1:
         raise InputError("There are not enough points.", received=f"points={n}",
                          needed=f"more than {k + 1}")  # fmt: skip
+    check_memory(8.0 * n * (d + k), "The clouds of points", received=f"{n:,} points, {d} dims",
+                 suggestion="fewer points")  # fmt: skip
     rng = np.random.default_rng([seed, draw, d])
     cloud = rng.normal(size=(n, d)) if law == "gaussian" else rng.uniform(size=(n, d))
     return ESTIMATORS[method](neighbours(cloud, k).distances)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import COUNT, anything, takes, text
+from whydeep.arguments import COUNT, anything, called, takes, text
 from whydeep.errors import InputError
 from whydeep.geometry.dimension._dimension import intrinsic_dimension
 from whydeep.geometry.dimension._result import Dimension
@@ -70,7 +70,10 @@ def dimension_by_layer(
 def _activations(network: Any, x: Any) -> dict[str, Any]:
     if callable(getattr(network, "register_forward_hook", None)):
         return _hooked(network, x)
-    given = network(x) if callable(network) else network
+    given = network
+    if callable(network):
+        with called("network", "a function of x that returns a list or dict of arrays"):
+            given = network(x)
     if isinstance(given, Mapping):
         named = {str(name): values for name, values in given.items()}
     elif isinstance(given, Sequence) and not isinstance(given, str):

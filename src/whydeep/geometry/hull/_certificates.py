@@ -116,6 +116,12 @@ def check_hull(membership: HullMembership, points: Any, data: Any) -> np.ndarray
             "The answers are about another space.",
             received=f"directions of {membership.direction.shape[1]} numbers, points {x.shape}",
         )
+    if membership.support.max(initial=-1) >= len(rows):
+        raise InputError(
+            "The answers are about other data.",
+            received=f"{len(rows)} data points, and a proof by number {membership.support.max()}",
+            needed="the data that in_hull was called with",
+        )
     x, rows, _ = of_common_size(x, rows)
     proved = np.zeros(len(x), bool)
     inside = np.flatnonzero(membership.inside)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import CALLABLE, COUNT, one_or_each, takes
+from whydeep.arguments import CALLABLE, COUNT, called, one_or_each, takes
 from whydeep.data import INPUTS, check_inputs
 from whydeep.errors import InputError
 from whydeep.geometry.hull._certificates import HullMembership
@@ -146,7 +146,8 @@ def _embedded(embedding: Callable[[np.ndarray], Any], x: Any) -> Any:
     if not callable(embedding):
         raise InputError("The embedding is no function.", received=type(embedding).__name__,
                          needed="a function of a batch of inputs")  # fmt: skip
-    features = embedding(x)
+    with called("embedding", "a function of a batch of inputs"):
+        features = embedding(x)
     return features.detach().cpu().numpy() if hasattr(features, "detach") else features
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import COUNT, anything, takes
+from whydeep.arguments import COUNT, anything, shown, takes
 from whydeep.brief import brief
 from whydeep.errors import InputError
 from whydeep.geometry.landscape._losses import Loss, read_loss
@@ -117,7 +117,9 @@ def trajectory_directions(loss: Any, trajectory: Sequence[Any], *, count: int = 
     if not isinstance(trajectory, Sequence) or len(trajectory) <= count:
         raise InputError(
             "The trajectory is too short.",
-            received=f"{len(trajectory) if isinstance(trajectory, Sequence) else trajectory!r}",
+            received=str(len(trajectory))
+            if isinstance(trajectory, Sequence)
+            else shown(trajectory),
             needed=f"more than {count} points: trees of parameters",
         )
     read = read_loss(loss, trajectory[-1])

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from whydeep.arguments import CALLABLE, anything, takes
+from whydeep.arguments import CALLABLE, anything, called, takes
 from whydeep.errors import InputError, UnsupportedError
 
 __all__ = ["Loss", "read_loss", "torch_loss"]
@@ -132,7 +132,9 @@ class _JaxLoss:
         self._dtype = np.result_type(*arrays)
         self._loss = loss
         with self._precision():
-            shape = jax.eval_shape(loss, self._tree(arrays))
+            start = self._tree(arrays)
+            with called("loss", "loss(params), a number, for a tree like these params"):
+                shape = jax.eval_shape(loss, start)
             if getattr(shape, "shape", None) != ():
                 raise InputError(
                     "The loss is not one number.", received=f"{shape}", needed="a scalar"

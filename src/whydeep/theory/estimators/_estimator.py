@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from whydeep.arguments import COUNT, choice, each
+from whydeep.arguments import COUNT, as_array, choice, each
 from whydeep.errors import InputError
 from whydeep.network import check_number, check_whole
 from whydeep.theory.estimators._evidence import log_density, slopes
@@ -140,6 +140,9 @@ class InfiniteWidth(BaseEstimator):
     def _read(self, X: Any, y: Any = "no_validation", **how: Any) -> Any:
         """Inputs as the network takes them, and targets if there are any."""
         training = not isinstance(y, str)
+        as_array("X", X)
+        if training:
+            as_array("y", y)
         both = cast(
             "Any", validate_data(self, X, y, reset=training, allow_nd=True, dtype="numeric", **how)
         )

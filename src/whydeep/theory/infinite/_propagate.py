@@ -142,6 +142,17 @@ class Propagation:
                 "This network aggregates over graphs, and there are none.",
                 needed=f"graph{which + 1}=: (inputs, positions, positions) weights",
             )
+        count = self.plan.steps[step.inputs[0]].count
+        if graph.shape[-1] != count:
+            raise InputError(
+                f"graph{which + 1} is of another number of positions.",
+                received=f"{graph.shape[-1]} positions",
+                needed=f"{count}: as many as whydeep.Aggregate() meets",
+                cause=""
+                if count > 1
+                else "inputs (N, channels) have one position; those of a "
+                "graph are (N, positions, channels)",
+            )
         graph = jnp.swapaxes(graph, -1, -2)
         if side.pairs == 2:
             graph = graph[None] if which else graph[:, None]

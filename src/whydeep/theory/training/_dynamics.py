@@ -210,7 +210,8 @@ def steps_of(times: np.ndarray, step: float) -> np.ndarray:
     Raises:
         InputError: a time lies between two steps.
     """
-    k = times / step
+    with np.errstate(over="ignore"):  # more steps than a number holds: as many as inf
+        k = times / step
     whole = np.round(k)
     finite = np.isfinite(k)
     bad = finite & (np.abs(k - np.where(finite, whole, 0.0)) > _WHOLE * np.maximum(1.0, k))

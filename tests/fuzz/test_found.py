@@ -1,0 +1,47 @@
+"""What fuzzing found and is mended, a case a kind: answered, or refused in words, ever since."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.fuzz import calls, run, worker
+from tests.fuzz.hostile import Unreadable
+
+
+def no_arguments():
+    return None
+
+
+FOUND = [
+    ("NNGPClassifier", 1, Unreadable()),
+    ("NTKRegressor.predict", 0, Unreadable()),
+    ("check_hull", 2, np.eye(2)),
+    ("check_torch", "draws", 3),
+    ("dimension_by_layer", 0, no_arguments),
+    ("extrapolation", "embedding", no_arguments),
+    ("hessian_top", 1, [[[1.0]]]),
+    ("kernel.graph", 1, np.eye(2)),
+    ("linearize", 1, np.array([[1e200, 1e-200], [1.0, -1e200]])),
+    ("local_complexity", 0, no_arguments),
+    ("loss_slice", 0, no_arguments),
+    ("measure_posterior", "noise", 5e-324),
+    ("orthogonality_penalty", 0, np.array([[1e200, 1e-200], [1.0, -1e200]])),
+    ("plane_density", "points", 2**31),
+    ("predict_training", "step", 5e-324),
+    ("reference_dimension", 0, 2**31),
+    ("tangent_kernel", "groups", no_arguments),
+    ("taylor_expand", 1, 1e300),
+    ("train.checkpoint", "step", np.array(2)),
+    ("trajectory_directions", 0, lambda *_: "text"),
+    ("wide_lengths", "weight_var", 2**31),
+]
+
+
+@pytest.mark.parametrize(("name", "place", "value"), FOUND)
+def test_what_was_raw_once_is_answered_or_refused_in_words(name, place, value):
+    function, args, kwargs = calls.CALLS[name]()
+    args = list(args)
+    (kwargs if isinstance(place, str) else args)[place] = value
+    outcome, words = worker.judge(name, function, args, kwargs)
+    assert outcome in run.RIGHT, json.dumps(words)
