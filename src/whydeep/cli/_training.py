@@ -58,8 +58,11 @@ def show_training(outcome: TrainingOutcome, about: str, status: int, *, as_json:
         return
     console = output()
     widths = " → ".join(map(str, outcome.widths))
-    console.print(escape(f"{about}\nwidth {widths}, {outcome.plan.draws:,} networks each, seed "
-                         f"{outcome.plan.seed}"), style="dim", highlight=False)  # fmt: skip
+    drawn = f"{outcome.plan.draws:,} networks each, three times as many at the middle one"
+    console.print(
+        escape(f"{about}\nwidth {widths}, {drawn}, seed {outcome.plan.seed}"),
+        style="dim", highlight=False,
+    )  # fmt: skip
     console.print()
     console.print(_rows(outcome))
     console.print()
