@@ -75,9 +75,9 @@ test: $(TEST_STAMP) versions
 	@for check in $(CHECKS); do $(MAKE) --no-print-directory $$check || exit 1; done
 
 # What newer versions of JAX, numpy, scipy, scikit-learn and xarray break first, in minutes.
-SHARE := tests/test_jaxprs.py tests/test_compiled.py tests/test_process_state.py tests/cli \
-  tests/network tests/ensemble/tangent tests/theory/estimators tests/geometry/pieces \
-  tests/comparison/test_front_doors.py tests/data src
+SHARE := tests/test_jaxprs.py tests/test_compiled.py tests/test_process_state.py \
+  tests/cli/test_verify.py tests/network/jax_reader/test_read.py tests/ensemble/tangent \
+  tests/theory/estimators/test_conventions.py tests/geometry/pieces tests/data src
 
 share: $(TEST_STAMP) versions
 	@echo "==> a share of the tests"
