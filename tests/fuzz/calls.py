@@ -198,7 +198,9 @@ CALLS = {
                         bias_var=0.0, parameterization="ntk"),
     # infinite width
     "kernel": lambda: (wd.kernel, (net(), X), {"x2": X, "ntk": True, "dtype": "float64",
-        "layers": "output", "tile": 2, "draws": 64, "seed": 0}),
+        "layers": "output", "tile": 2}),
+    "kernel.drawn": lambda: (wd.kernel, (wd.chain(wd.Dense(2), wd.MaxPool(2), wd.Flatten()),
+        np.ones((2, 4, 2))), {"draws": 64, "seed": 0}),
     "kernel.masked": lambda: (wd.kernel, (wd.chain(wd.Dense(2), wd.GlobalAvgPool()),
         np.ones((2, 3, 2))), {"mask1": np.ones((2, 3), bool)}),
     "kernel.graph": lambda: (wd.kernel, (wd.chain(wd.Dense(2), wd.Aggregate()),

@@ -160,7 +160,8 @@ def check_import(
 
 def _kernel(network: Network, x: Any) -> Any:
     # Where a prediction needs draws, a thousand make it ten times as sharp as what it is held to.
-    return infinite_kernel(network, x, draws=1024)
+    drawn = infinite_kernel(network, x[:1], ntk=False).nngp_stderr is not None
+    return infinite_kernel(network, x, draws=1024 if drawn else None)
 
 
 def extrapolation_factors(network: Network, shape: tuple[int, ...]) -> tuple[int, int]:

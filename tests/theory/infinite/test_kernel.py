@@ -85,7 +85,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_wide_networks_have_the_kernel(name):
     net, x = NETWORKS[name]
-    found = kernel(net, x, draws=8192)
+    found = kernel(net, x)
     narrow, wide = (
         measure_kernels(net, x, draws=800, ntk_draws=300, seed=3, width_factor=factor)
         for factor in (2, 4)
@@ -302,3 +302,18 @@ def test_what_has_no_limit_is_refused():
     with pytest.raises(UnsupportedError, match="jumps"):
         kernel(wd.chain(D(8), A("step"), D(1)), VECTORS)
     assert kernel(wd.chain(D(8), A("step"), D(1)), VECTORS, ntk=False).ntk is None
+
+
+@pytest.mark.parametrize(
+    ("net", "x", "unused"),
+    [
+        (wd.mlp(1, 8, "relu"), VECTORS, {"draws": 64}),
+        (wd.mlp(1, 8, "relu"), VECTORS, {"seed": 0}),
+        (wd.chain(D(8), wd.LayerNorm(), D(1)), VECTORS, {"draws": 64, "seed": 1}),
+        (wd.cnn(1, 8), np.ones((2, 6, 6, 1)), {"tile": 2}),
+    ],
+)
+def test_what_this_kernel_does_not_read_is_refused(net, x, unused):
+    kernel(net, x)
+    with pytest.raises(InputError, match=f"{next(iter(unused))} is given"):
+        kernel(net, x, **unused)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.errors import InputError
 from whydeep.network import (
     Activation,
     AvgPool,
@@ -45,7 +46,7 @@ def fast_kernels(
             return None, "the layers have different activations"
         return None, "tables of this activation do not reach the accuracy, or the scale"
     if x1.ndim == 4 and isinstance(network.layers[-1], Dense):
-        found = _convolutions(network, x1, x2, ntk=ntk, dtype=dtype)
+        found = _convolutions(network, x1, x2, ntk=ntk, dtype=dtype, tile=tile)
         if found is not None:
             return found, "compiled: a chain of convolutions, diagonal by diagonal"
         return None, (
@@ -86,8 +87,9 @@ def _with_one_error(found: Any) -> Found:
 
 
 def _convolutions(
-    network: Network, x1: np.ndarray, x2: np.ndarray | None, *, ntk: bool, dtype: str
-) -> Found:
+    network: Network, x1: np.ndarray, x2: np.ndarray | None, *, ntk: bool, dtype: str,
+    tile: int | None,
+) -> Found:  # fmt: skip
     from whydeep.theory.infinite.conv import conv_kernels
 
     chained = all(node.inputs == (k - 1,) for k, node in enumerate(network.nodes))
@@ -109,6 +111,12 @@ def _convolutions(
     if any(step is None for step in steps) or not any(isinstance(k, Conv) for k in layers):
         return None
     steps.append(_readout(layers[-1], readout, shapes[-2]))
+    if tile is not None:
+        raise InputError(
+            "tile is given, and the compiled way of convolutions does not read it.",
+            received=f"{tile=}",
+            needed="no tile: this way bounds its working memory by itself",
+        )
     return _with_one_error(conv_kernels(tuple(steps), x1, x2, ntk=ntk, dtype=np.dtype(dtype)))
 
 

@@ -40,7 +40,7 @@ from whydeep.theory.infinite._range import in_range, refuse_out_of_range, vanish
 
 __all__ = ["Kernel", "kernel"]
 
-_FEWEST_DRAWS = 64
+_FEWEST_DRAWS, _DRAWS = 64, 8192
 _WEIGHTS = array(dims=3, needed="(inputs, P, P) finite weights, from position to position")
 _SURELY_HELD = {"float64": 1e-240, "float32": 1e-15}
 
@@ -98,8 +98,8 @@ def kernel(
     mask2: Any = None,
     graph1: Any = None,
     graph2: Any = None,
-    draws: int = 8192,
-    seed: int = 0,
+    draws: int | None = None,
+    seed: int | None = None,
 ) -> Kernel:
     """NNGP and tangent kernel of a network at infinite width.
 
@@ -122,8 +122,8 @@ def kernel(
         graph1: for `whydeep.Aggregate`: (N1, P, P), the weight from position to position.
         graph2: likewise for x2.
         draws: where a law is known from draws only (softmax attention, max pooling, a nonlinearity
-            of several Gaussians), how many.
-        seed: of those draws.
+            of several Gaussians), how many: 8192 unless given. Refused where nothing is drawn.
+        seed: of those draws, 0 unless given; likewise.
 
     Raises:
         InputError: bad inputs or numbers, or more memory needed than there is.
@@ -169,7 +169,9 @@ def kernel(
         given = [name for name, value in untraced.items() if value is not None]
         if given:
             raise InputError(f"{given[0]} can't be used under jax.grad and its like.")
-        found = propagate_traced(network, x1, x2, ntk=ntk, draws=draws, seed=seed)
+        found = propagate_traced(
+            network, x1, x2, ntk=ntk, draws=_DRAWS if draws is None else draws, seed=seed or 0
+        )
         said = "layer by layer: JAX differentiates or compiles it"
         return Kernel(*found, assumptions=_assumptions(network), way=said)
     _refuse_unused(network, x2, mask1=mask1, mask2=mask2, graph1=graph1, graph2=graph2)
@@ -191,8 +193,10 @@ def kernel(
             UserWarning, stacklevel=3,
         )  # fmt: skip
     settings = _Settings(
-        network, left, right, masks, graphs, ntk, layers == "all", tile, draws, seed
-    )
+        network, left, right, masks, graphs, ntk, layers == "all", tile,
+        _DRAWS if draws is None else draws, seed or 0,
+    )  # fmt: skip
+    _refuse_undrawn(settings, draws=draws, seed=seed)
     found = _found(settings, dtype)
     if not _held(found, dtype, own=right is None):
         # A step on the way may have left the range of float32 where the result does not.
@@ -264,6 +268,30 @@ def _refuse_unused(network: Network, x2: Any, **given: Any) -> None:
             )  # fmt: skip
 
 
+def _refuse_undrawn(settings: _Settings, **given: int | None) -> None:
+    """Numbers of draws, where the kernel of one input shows that there are none."""
+    named = [f"{name}={value}" for name, value in given.items() if value is not None]
+    if named and len(settings.left) and not _is_drawn(settings):
+        raise InputError(
+            f"{named[0].partition('=')[0]} is given, and nothing of this kernel is drawn.",
+            received=", ".join(named),
+            needed="softmax attention, max pooling or a nonlinearity of several Gaussians",
+            cause="the kernel of this network is known without draws",
+            suggestion=f"the same call without {' and '.join(named)}",
+        )
+
+
+def _is_drawn(settings: _Settings) -> bool:
+    left_mask, left_graph = settings.masks[0], settings.graphs[0]
+    mask = None if left_mask is None else left_mask[:1]
+    graph = None if left_graph is None else left_graph[:1]
+    one = replace(
+        settings, left=settings.left[:1], right=None, masks=(mask, mask), graphs=(graph, graph),
+        every=False, tile=None, draws=_FEWEST_DRAWS,
+    )  # fmt: skip
+    return _found(one, "float64").nngp_stderr is not None
+
+
 def _aggregates(network: Network) -> bool:
     return any(isinstance(layer, Aggregate) for layer in network.layers)
 
@@ -300,7 +328,8 @@ def _check_smallest(given: _Settings, found: Kernel, dtype: str) -> None:
         if np.any(size > 0):
             row = int(np.argmin(np.where(size > 0, size, np.inf)))
             one = slice(row, row + 1)
-            kernel(given.network, rows[one], ntk=given.ntk, dtype=dtype, draws=_FEWEST_DRAWS)
+            few = None if found.nngp_stderr is None else _FEWEST_DRAWS
+            kernel(given.network, rows[one], ntk=given.ntk, dtype=dtype, draws=few)
 
 
 def _has_traced(network: Network) -> bool:
