@@ -24,9 +24,15 @@ def number_with_error(value: float, error: float) -> str:
     Example:
         >>> number_with_error(1.00123, 0.00042)
         '1.0012 ± 0.0004'
+        >>> number_with_error(1.8612e-6, 2.3e-8)
+        '(1.86 ± 0.02)e-06'
     """
     if not math.isfinite(value) or not math.isfinite(error) or error <= 0:
         return f"{value:.7g}"
+    power = math.floor(math.log10(max(abs(value), error)))
+    if not -5 < power < 7:
+        scale = 10.0**power
+        return f"({number_with_error(value / scale, error / scale)})e{power:+03d}"
     digits = max(0, -math.floor(math.log10(error)))
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
