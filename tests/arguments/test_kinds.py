@@ -17,6 +17,7 @@ from whydeep.arguments import (
     SEED,
     array,
     called,
+    choice,
     choices,
     count,
     each,
@@ -161,3 +162,25 @@ def test_what_a_users_function_raises_has_words_and_keeps_its_cause():
     with pytest.raises(InputError, match="ZeroDivisionError") as caught, called("loss"):
         _ = 1 / 0
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_refused_choice_is_named_by_its_noun():
+    kind = choice("squared", "cross_entropy", other="a function of outputs and targets")
+    with pytest.raises(InputError, match="3 is not a loss") as caught:
+        kind("loss", 3)
+    assert caught.value.needed.endswith("or a function of outputs and targets")
+    with pytest.raises(InputError, match="3 is not an observable"):
+        choices(("kernel", "ntk"))("observables", ["kernel", 3])
+
+
+def test_texts_given_as_labels_are_told_how_to_become_numbers():
+    with pytest.raises(InputError, match="return_inverse=True") as caught:
+        array()("y", ["cat", "dog"])
+    assert "Classifier" in caught.value.suggestion
+    with pytest.raises(InputError, match="dtype=float"):
+        array()("y", ["1", "2"])
+
+
+def test_a_count_that_is_too_large_says_why():
+    with pytest.raises(InputError, match=r"cause: *first order only"):
+        count(0, 1, cause="first order only")("order", 2)

@@ -16,12 +16,14 @@ from whydeep.arguments._cost import check_time as check_time
 from whydeep.arguments._names import choice as choice
 from whydeep.arguments._names import choices as choices
 from whydeep.arguments._names import file_path as file_path
+from whydeep.arguments._names import nearest as nearest
 from whydeep.arguments._names import text as text
 from whydeep.arguments._numbers import COUNT as COUNT
 from whydeep.arguments._numbers import DEPTH as DEPTH
 from whydeep.arguments._numbers import DTYPE as DTYPE
 from whydeep.arguments._numbers import FLAG as FLAG
 from whydeep.arguments._numbers import NUMBER as NUMBER
+from whydeep.arguments._numbers import ORDER as ORDER
 from whydeep.arguments._numbers import POSITIVE as POSITIVE
 from whydeep.arguments._numbers import RATE as RATE
 from whydeep.arguments._numbers import SEED as SEED

@@ -177,8 +177,7 @@ def _converted(found: np.ndarray, x: Any, name: str, needed: str) -> np.ndarray:
         cause = "it is a text"
         suggestion = f"x, y = whydeep.data.load({shown(x)})"
     elif found.dtype.kind in "US":
-        cause = "they are texts, even where they look like numbers"
-        suggestion = f"numpy.asarray({name}, dtype=float)"
+        cause, suggestion = _of_texts(name, found)
     elif found.dtype.kind in "Mm" or isinstance(x, (dt.date, dt.timedelta)):
         suggestion = "make numbers of the dates: days since the first, for instance"
     raise InputError(
@@ -188,3 +187,17 @@ def _converted(found: np.ndarray, x: Any, name: str, needed: str) -> np.ndarray:
         cause=cause,
         suggestion=suggestion,
     )
+
+
+def _of_texts(name: str, texts: np.ndarray) -> tuple[str, str]:
+    """The cause and the way out where an array holds texts: numbers in writing, or classes."""
+    try:
+        texts.astype(np.float64)
+    except ValueError:
+        if name.startswith("y"):
+            return "they are texts", (
+                f"numpy.unique({name}, return_inverse=True)[1] numbers the classes; "
+                "a classifier (whydeep.NNGPClassifier) takes them as they are"
+            )
+    said = "they are texts, even where they look like numbers"
+    return said, f"numpy.asarray({name}, dtype=float)"

@@ -8,16 +8,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from whydeep.arguments._say import kind_of, label, refusal
+from whydeep.arguments._say import kind_of, label, refusal, shown
 
-__all__ = ["choice", "choices", "file_path", "text"]
+__all__ = ["choice", "choices", "file_path", "nearest", "text"]
 
 _LONGEST_NAME = 255  # bytes, on every file system that is common
 _MOST_NAMES = 1000
+_MOST_COMPARED = 100  # letters
 
 
-def choice(*words: str) -> Callable[[str, Any], str]:
+def choice(*words: str, other: str = "") -> Callable[[str, Any], str]:
     """The kind of one of these words.
+
+    Args:
+        *words: to choose from.
+        other: what else is taken in their place, elsewhere: "a function of x".
 
     Example:
         >>> choice("float32", "float64")("dtype", "float16")
@@ -30,19 +35,27 @@ def choice(*words: str) -> Callable[[str, Any], str]:
     """
     spelled = [f'"{word}"' for word in words]
     needed = " or ".join(spelled) if len(words) < 5 else f"one of {', '.join(spelled)}"
+    needed += f", or {other}" if other else ""
 
     def check(name: str, value: Any) -> str:
         if isinstance(value, str):
             if value in words:
                 return str(value)
-            near = difflib.get_close_matches(value[:100], words, n=1)
+            near = nearest(value, words)
             raise refusal(
                 name, value, f"There is no {_one(label(name))} of this name.", needed,
                 suggestion=f'"{near[0]}"' if near else "",
             )  # fmt: skip
-        raise refusal(name, value, f"{label(name)} is not a word.", needed)
+        noun = _one(label(name))
+        problem = f"{shown(value, 40)} is not {'an' if noun[0] in 'aeiou' else 'a'} {noun}."
+        raise refusal(name, value, problem, needed)
 
     return check
+
+
+def nearest(value: str, words: Iterable[str], most: int = 1) -> list[str]:
+    """The words that a mistyped one may have meant, the likeliest first."""
+    return difflib.get_close_matches(value[:_MOST_COMPARED], list(words), n=most)
 
 
 def choices(words: Iterable[str]) -> Callable[[str, Any], tuple[str, ...]]:

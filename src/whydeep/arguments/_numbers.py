@@ -19,6 +19,7 @@ __all__ = [
     "DTYPE",
     "FLAG",
     "NUMBER",
+    "ORDER",
     "POSITIVE",
     "RATE",
     "SEED",
@@ -94,8 +95,15 @@ def number(
     return check
 
 
-def count(least: int = 1, most: int = _MOST_COUNTED) -> Callable[[str, Any], int]:
+def count(
+    least: int = 1, most: int = _MOST_COUNTED, *, cause: str = ""
+) -> Callable[[str, Any], int]:
     """The kind of whole numbers from `least` to `most`.
+
+    Args:
+        least: the smallest.
+        most: the largest.
+        cause: why there are none beyond it.
 
     Example:
         >>> count()("draws", 0)
@@ -114,9 +122,9 @@ def count(least: int = 1, most: int = _MOST_COUNTED) -> Callable[[str, Any], int
             value = _scalar(value)
             if isinstance(value, bool) or not isinstance(value, Integral):
                 whole = isinstance(value, float) and value.is_integer()
-                cause = "a whole number is written without a point" if whole else ""
+                point = "a whole number is written without a point" if whole else ""
                 raise refusal(
-                    name, value, f"{label(name)} is not a whole number.", needed, cause=cause
+                    name, value, f"{label(name)} is not a whole number.", needed, cause=point
                 )
             value = int(value)
         if value < least:
@@ -124,7 +132,8 @@ def count(least: int = 1, most: int = _MOST_COUNTED) -> Callable[[str, Any], int
             raise refusal(name, value, f"{label(name)} {what}.", needed)
         if value > most:
             limit = "" if most < _MOST_COUNTED else f", <= {most}"
-            raise refusal(name, value, f"{label(name)} is too large.", needed + limit)
+            raise refusal(name, value, f"{label(name)} is too large.", needed + limit,
+                          cause=cause)  # fmt: skip
         return value
 
     return check
@@ -152,6 +161,7 @@ VARIANCE = number(least=0, cause="it is a variance, not a standard deviation wit
 RATE = number(least=0, cause="a rate has no sign")
 COUNT = count()
 DEPTH = count(1, 1_000_000)  # layers: a network of a million is made in half a minute
+ORDER = count(0, 1, cause="corrections are known to the first order in 1/width")
 SEED = count(0)
 FLAG = _flag
 DTYPE = choice("float32", "float64")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 import os
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from whydeep import memory
+from whydeep.arguments import nearest
 from whydeep.errors import InputError
 
 __all__ = ["EXTENSIONS", "read_arrays", "read_file"]
@@ -206,7 +206,7 @@ def _neighbours(folder: Path, name: str) -> str:
         names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS)
     except OSError:
         return ""
-    near = difflib.get_close_matches(name, names, n=3) if name else names[:3]
+    near = nearest(name, names, 3) if name else names[:3]
     return " or ".join(str(folder / n) for n in near)
 
 

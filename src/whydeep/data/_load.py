@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from whydeep.arguments import COUNT, FLAG, SEED, anything, takes
+from whydeep.arguments import COUNT, FLAG, SEED, anything, nearest, takes
 from whydeep.data._check import check_inputs
 from whydeep.data._files import EXTENSIONS, read_file
 from whydeep.data._named import NAMES, read_named
@@ -103,7 +102,7 @@ def _read(source: Any) -> tuple[np.ndarray, np.ndarray | None, str]:
     named_like_a_file = path.suffix or len(path.parts) > 1 or isinstance(source, os.PathLike)
     if named_like_a_file and text.strip():
         return *read_file(path), str(path)
-    near = difflib.get_close_matches(text.lower().replace("-", ""), NAMES, n=1)
+    near = nearest(text.lower().replace("-", ""), NAMES)
     raise InputError(
         "There is no data set of this name.",
         received=repr(source),

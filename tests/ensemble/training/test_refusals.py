@@ -37,7 +37,7 @@ CLASSES = nw.mlp(1, 4, "tanh", outputs=3)
         ({"step": np.nan}, "step is out of range"),
         ({"loss": "hinge"}, "no loss of this name"),
         ({"loss": "cross-entropy"}, 'no loss of this name(.|\n)*"cross_entropy"'),
-        ({"loss": 3}, 'loss is not a word(.|\n)*"squared" or "cross_entropy"'),
+        ({"loss": 3}, '3 is not a loss(.|\n)*"squared" or "cross_entropy", or a function'),
         ({"loss": lambda f, y: jnp.sum((f - y) ** 2)}, "one number an example"),
         ({"loss": "cross_entropy"}, "an output for every class"),
         ({"optimizer": "adamw"}, "That is no optimiser"),

@@ -47,7 +47,11 @@ class Targets:
     middle: float | None = None
 
 
-LOSS = either(anything, choice("squared", "cross_entropy"), when=callable)
+LOSS = either(
+    anything,
+    choice("squared", "cross_entropy", other="a function of outputs and targets in jax.numpy"),
+    when=callable,
+)
 """The kind of losses: a name, or a function of outputs and targets in jax.numpy."""
 
 

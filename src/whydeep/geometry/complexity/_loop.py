@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from whydeep.arguments import as_array
 from whydeep.errors import InputError
 from whydeep.geometry.pieces import PiecewiseLinear, from_layers
 from whydeep.network import check_number, check_whole
@@ -109,7 +110,7 @@ def share_right(logits: np.ndarray, classes: np.ndarray) -> float:
 
 def check_classes(y: Any, rows: int, name: str) -> np.ndarray:
     """Classes 0, 1, ... of so many examples, or an `InputError`."""
-    labels = np.asarray(y)
+    labels = as_array(name, y, f"whole numbers 0, 1, ..., shape ({rows},)")
     if labels.shape != (rows,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise InputError(
             f"{name} holds no classes.", received=f"dtype {labels.dtype}, shape {labels.shape}",

@@ -58,6 +58,8 @@ def given(torch: Any, source: Any, example: Any, *, draw: bool = True) -> Given:
         UnsupportedError: scripted and quantised modules, complex numbers, sparse tensors.
     """
     if isinstance(example, np.ndarray) and example.dtype.kind in "biuf":
+        if example.dtype == np.longdouble != np.float64:  # PyTorch has none
+            example = example.astype(np.float64)
         example = torch.as_tensor(np.ascontiguousarray(example))
     if not (isinstance(source, torch.nn.Module) or callable(source)) or not isinstance(
         example, torch.Tensor

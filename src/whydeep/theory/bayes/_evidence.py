@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import SEED, VARIANCE, array, count, named, shown, takes
+from whydeep.arguments import ORDER, SEED, VARIANCE, array, count, named, shown, takes
 from whydeep.data import INPUTS, LABELS
 from whydeep.errors import InputError
 from whydeep.network import NETWORK, Network
@@ -76,7 +76,7 @@ class Evidence:
 
 
 @takes(
-    networks=named(NETWORK), x=INPUTS, y=LABELS, noise=VARIANCE, order=count(0, 1),
+    networks=named(NETWORK), x=INPUTS, y=LABELS, noise=VARIANCE, order=ORDER,
     prior=array(dims=1, least=0), draws=count(FEWEST_DRAWS), seed=SEED,
 )  # fmt: skip
 def compare_evidence(

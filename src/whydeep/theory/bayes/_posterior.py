@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.arguments import SEED, VARIANCE, count, takes
+from whydeep.arguments import ORDER, SEED, VARIANCE, count, takes
 from whydeep.data import INPUTS, LABELS
 from whydeep.errors import InputError
 from whydeep.network import NETWORK, Network
@@ -82,7 +82,7 @@ class Posterior:
 
 
 @takes(
-    network=NETWORK, x=INPUTS, y=LABELS, x_test=INPUTS, noise=VARIANCE, order=count(0, 1),
+    network=NETWORK, x=INPUTS, y=LABELS, x_test=INPUTS, noise=VARIANCE, order=ORDER,
     draws=count(FEWEST_DRAWS), seed=SEED,
 )  # fmt: skip
 def posterior(

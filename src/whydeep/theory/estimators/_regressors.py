@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from whydeep.arguments import as_numbers
 from whydeep.theory.estimators._estimator import InfiniteWidth
 
 __all__ = ["NNGPRegressor", "NTKRegressor"]
@@ -51,7 +52,7 @@ class _Regressor(RegressorMixin, InfiniteWidth):
             ValueError: NaN, wrong shapes or lengths (scikit-learn's checks).
         """
         x, y = self._read(X, y, multi_output=True, y_numeric=True)
-        y = y.astype(np.float64, copy=False)
+        y = as_numbers("y", y)
         self._single = y.ndim == 1
         y = y.reshape(len(y), -1)
         self._offset, self._scale = np.zeros(y.shape[1]), np.ones(y.shape[1])

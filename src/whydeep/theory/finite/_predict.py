@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from whydeep import memory
-from whydeep.arguments import check_memory, choices, count, or_word, takes
+from whydeep.arguments import ORDER, check_memory, choices, or_word, takes
 from whydeep.data import INPUTS
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import Estimate
@@ -63,7 +63,7 @@ _KINKED = (
 
 
 @takes(
-    network=NETWORK, inputs=INPUTS, order=count(0, 1), observables=or_word(choices(OBSERVABLES),
+    network=NETWORK, inputs=INPUTS, order=ORDER, observables=or_word(choices(OBSERVABLES),
     "all"),
 )  # fmt: skip
 def predict(

@@ -47,7 +47,7 @@ class Loss:
 
 LOSS = either(
     anything,
-    choice("squared", "cross_entropy"),
+    choice("squared", "cross_entropy", other="a function of outputs and targets in jax.numpy"),
     when=lambda loss: callable(loss) or isinstance(loss, Loss),
 )
 """The kind of losses: a name, or a function of (f, y) in jax.numpy."""
