@@ -19,7 +19,7 @@ from whydeep.gaussian._moments import (
     self_derivatives,
     slopes,
 )
-from whydeep.gaussian._pair_rule import PairMeans, any_pair_means, within_reach
+from whydeep.gaussian._pair_tables import PairMeans, any_pair_means, within_reach
 from whydeep.gaussian._single import SingleMeans, single_means
 from whydeep.gaussian._slope_function import TangentTables, slope_function, tangent_tables
 

@@ -6,7 +6,8 @@ with N(x; mu, sigma) the density of z = mu + sigma u
     E s^(n)(z) = E regular + sum_i J_i d^(n-1-i) N(x; mu, sigma) / d mu^(n-1-i).
 
 As E s^(n) is the n-th derivative of E s in mu, derivatives in what is given are means of a higher
-order. What has no deviation keeps no delta function: see `_pair_rules` on what is left out there.
+order. What has no deviation keeps no delta function: see `_differentiable_means` on what is left
+out there.
 """
 
 from __future__ import annotations

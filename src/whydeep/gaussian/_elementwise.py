@@ -22,9 +22,9 @@ import numpy as np
 
 from whydeep.activations import ScalarFunction
 from whydeep.errors import UnsupportedError
+from whydeep.gaussian._differentiable_means import pair_mean, sample_mean
 from whydeep.gaussian._mehler import NO_WEIGHT, hermite_functions
-from whydeep.gaussian._pair_rule import any_pair_means
-from whydeep.gaussian._pair_rules import pair_mean, sample_mean
+from whydeep.gaussian._pair_tables import any_pair_means
 from whydeep.gaussian._smoothed import single_images
 
 __all__ = ["image_mean", "mean_image", "mean_slope", "series_length", "slope_mean"]
@@ -55,7 +55,7 @@ def image_mean(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int | None =
         k: E z_a z_b.
         length: of the Mehler series, from `series_length`; only where one is needed.
 
-    Differentiable in all three where no length is given: see `_pair_rules`.
+    Differentiable in all three where no length is given: see `_differentiable_means`.
     """
     if _by_rules(s, length, qa, qb, k):
         return pair_mean(s, (0, 0), qa, qb, k)

@@ -12,7 +12,7 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import _closed_forms, _tables
 from whydeep.gaussian._covariance import Covariance, pairs
 from whydeep.gaussian._estimate import Estimate
-from whydeep.gaussian._pair_rule import PairMeans, any_pair_means
+from whydeep.gaussian._pair_tables import PairMeans, any_pair_means
 from whydeep.gaussian._products import four_products
 from whydeep.gaussian._refine import ROUNDOFF
 

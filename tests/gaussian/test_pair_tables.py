@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from whydeep import activations
-from whydeep.gaussian._pair_rule import any_pair_means
+from whydeep.gaussian._pair_tables import any_pair_means
 
 
 @pytest.mark.parametrize("c", [0.5, -0.25, 0.99])
