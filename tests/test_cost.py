@@ -73,6 +73,14 @@ COUNTS: dict[str, Callable[[int], Any]] = {
     "trained width": lambda n: wd.train(wd.mlp(2, n), X[:2], Y[:2], draws=2, steps=1),
     "trained draws": lambda n: wd.train(NET, X[:2], Y[:2], draws=n * 10**6),
     "trained steps": lambda n: wd.train(NET, X[:2], Y[:2], draws=2, steps=n * 1000),
+    "filter": lambda n: wd.kernel(
+        wd.chain(wd.Conv(4, (n,)), wd.Flatten(), wd.Dense(1)), np.ones((2, 3, 1))
+    ),
+    "transposed filter": lambda n: wd.kernel(
+        wd.chain(wd.ConvTranspose(4, (n,), padding="SAME"), wd.Flatten(), wd.Dense(1)),
+        np.ones((2, 3, 1)),
+    ),
+    "resized": lambda n: wd.resize((n,), (n,)),
     "infinite draws": lambda n: wd.kernel(wd.transformer(1), np.ones((2, 3, 4)), draws=n * 10**9),
 }
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whydeep.arguments import check_time
 from whydeep.network import (
     AvgPool,
     Conv,
@@ -30,10 +31,13 @@ from whydeep.network import (
 
 __all__ = ["matrices", "mixed", "slid", "unslid"]
 
+_SECONDS_OF_AN_ENTRY = 3.5e-4  # of a filter, along each dimension: measured, JAX's own time
+
 
 @functools.partial(jax.jit, static_argnums=(1, 2), static_argnames=("full",))
 def slid(k: Any, layer: Conv | ConvLocal, positions: tuple[int, ...], *, full: bool) -> Any:
     """The mean of `k` over the window of a convolution, both positions moving together."""
+    _check_filter(layer)
     dims = len(positions)
     lead = k.ndim - (2 if full else 1)
     k = k.reshape(*k.shape[:lead], *positions * (2 if full else 1))
@@ -48,6 +52,14 @@ def slid(k: Any, layer: Conv | ConvLocal, positions: tuple[int, ...], *, full: b
     k = k / math.prod(layer.size)
     count = math.prod(k.shape[lead : lead + dims])
     return k.reshape(*k.shape[:lead], *(count,) * (2 if full else 1))
+
+
+def _check_filter(layer: Conv | ConvLocal | ConvTranspose) -> None:
+    check_time(
+        _SECONDS_OF_AN_ENTRY * sum(layer.size), "A convolution", most_days=10.0 / 1440.0,
+        received=f"a filter of {' x '.join(map(str, layer.size))} entries",
+        suggestion="a filter no larger than its inputs: beyond their border it meets zeros",
+    )  # fmt: skip
 
 
 def _slid_along(
@@ -73,6 +85,7 @@ def unslid(
     k: Any, layer: ConvTranspose, positions: tuple[int, ...], after: tuple[int, ...], *, full: bool
 ) -> Any:
     """The same for a transposed convolution: windows are laid down instead of read."""
+    _check_filter(layer)
     dims = len(positions)
     lead = k.ndim - (2 if full else 1)
     k = k.reshape(*k.shape[:lead], *positions * (2 if full else 1))
