@@ -149,7 +149,6 @@ def _angle(qa: Any, qb: Any, k: Any) -> tuple[Any, Any, Any]:
     return scale, theta, jnp.sqrt(minus * plus)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _homogeneous_image(slopes: tuple[float, float], qa: Any, qb: Any, k: Any) -> Any:
     even, odd = (slopes[1] - slopes[0]) / 2.0, (slopes[1] + slopes[0]) / 2.0
     scale, theta, sine = _angle(qa, qb, k)
@@ -157,44 +156,15 @@ def _homogeneous_image(slopes: tuple[float, float], qa: Any, qb: Any, k: Any) ->
     return even**2 * (2.0 / math.pi) * scale * rest + odd**2 * k
 
 
-@_homogeneous_image.defjvp
-def _homogeneous_image_jvp(slopes: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    # Price 1958 for the derivative in k; homogeneity for those in the variances.
-    qa, qb, k = primals
-    da, db, dk = tangents
-    even = (slopes[1] - slopes[0]) / 2.0
-    scale, _, sine = _angle(qa, qb, k)
-    share = even**2 / math.pi * scale * sine
-    out = _homogeneous_slope(slopes, qa, qb, k) * dk
-    out += _over(share, qa) * da + _over(share, qb) * db
-    return _homogeneous_image(slopes, qa, qb, k), out
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _homogeneous_slope(slopes: tuple[float, float], qa: Any, qb: Any, k: Any) -> Any:
     even, odd = (slopes[1] - slopes[0]) / 2.0, (slopes[1] + slopes[0]) / 2.0
     _, theta, _ = _angle(qa, qb, k)
     return even**2 * (1.0 - 2.0 / math.pi * theta) + odd**2
 
 
-@_homogeneous_slope.defjvp
-def _homogeneous_slope_jvp(slopes: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    qa, qb, k = primals
-    da, db, dk = tangents
-    even = (slopes[1] - slopes[0]) / 2.0
-    scale, _, sine = _angle(qa, qb, k)
-    steep = _over(even**2 * 2.0 / math.pi, scale * sine)  # 0 at the cusp
-    out = steep * (dk - 0.5 * k * (_over(da, qa) + _over(db, qb)))
-    return _homogeneous_slope(slopes, qa, qb, k), out
-
-
 def _root(q: Any) -> Any:
     """sqrt(q) with derivative 0 at 0, where that of a variance in its parameters vanishes too."""
     return jnp.where(q > 0, jnp.sqrt(jnp.where(q > 0, q, 1.0)), 0.0)
-
-
-def _over(top: Any, bottom: Any) -> Any:
-    return jnp.where(bottom > 0, top / jnp.where(bottom > 0, bottom, 1.0), 0.0)
 
 
 # -- other closed forms -----------------------------------------------------------------------
