@@ -183,7 +183,7 @@ def _check(variance: np.ndarray, difference: np.ndarray, total: np.ndarray) -> N
                 cause="variances overflow in deep networks with a large weight variance",
                 suggestion="a smaller weight_var, or fewer layers",
             )
-    scale = np.sqrt(np.maximum.outer(variance, variance).clip(0) ** 2) + 1e-300
+    scale = np.maximum.outer(variance, variance).clip(0) + 1e-300
     if np.any(variance < 0):
         raise InputError("A variance is negative.", received=f"{variance.min():g}")
     for name, array in (("difference", difference), ("total", total)):

@@ -12,7 +12,7 @@ from whydeep.errors import InputError, UnsupportedError
 from whydeep.gaussian import _closed_forms, _tables
 from whydeep.gaussian._covariance import Covariance, pairs
 from whydeep.gaussian._estimate import Estimate
-from whydeep.gaussian._pair_tables import PairMeans, any_pair_means
+from whydeep.gaussian._pair_tables import PairMeans, any_pair_means, degree_of
 from whydeep.gaussian._products import four_products
 from whydeep.gaussian._refine import ROUNDOFF
 
@@ -271,7 +271,7 @@ def product_moments(
 
 def _by_tables(s: ScalarFunction, cov: Covariance) -> PairMeans | None:
     """Means of all pairs, (N, N) each, where lattices and panels of one width are too coarse."""
-    if not np.any(cov.variance > _WIDE):
+    if not np.any(cov.variance > _WIDE) and degree_of(s) is None:
         return None
     a, b = np.triu_indices(cov.size)
     cosine, sine = cov.half_angles()

@@ -80,7 +80,10 @@ def any_pair_means(
     Accuracy: 1e-13. Cost: up to a second for the tables of each half octave of sqrt(q (1 - |c|)),
     once; 30 microseconds a pair.
     """
-    near = np.minimum(minus, plus)
+    degree = degree_of(activation)
+    if degree is not None and np.any((qa != 1.0) | (qb != 1.0)):
+        return _scaled(activation, degree, qa, qb, minus, plus)
+    near = np.minimum(np.minimum(minus, plus), 1.0)  # at a right angle both may be 1 + eps
     deviations = np.sqrt(np.stack([qa, qb]))
     widths, rates = deviations * np.sqrt(near), deviations * np.sqrt(1.0 - near)
     rates[1] = np.where(minus <= plus, rates[1], -rates[1])
@@ -118,6 +121,39 @@ def any_pair_means(
     error = _ROUNDING + sum(found.tail for found in known.values())
     error += 4.0 * max(band.error for band in bands)
     return PairMeans(out[0], out[1], out[2], out[3], out[4], error)
+
+
+def degree_of(activation: ScalarFunction) -> int | None:
+    """The p of ``s(c z) = c^p s(z)`` for c > 0, of a function without closed forms for pairs."""
+    if activation.family != "rectified_monomial":
+        return None
+    return int(activation.parameters[0]) or None  # 0 is the step
+
+
+def _scaled(
+    activation: ScalarFunction, degree: int, qa: np.ndarray, qb: np.ndarray, minus: np.ndarray,
+    plus: np.ndarray,
+) -> PairMeans | None:  # fmt: skip
+    """Means of a homogeneous function from those at unit variance: as exact at any scale."""
+    one = np.ones_like(qa)
+    unit = any_pair_means(activation, one, one, minus, plus)
+    if unit is None:
+        return None
+    ra, rb = qa ** (degree / 2), qb ** (degree / 2)
+    sa, sb = qa ** ((degree - 1) / 2), qb ** ((degree - 1) / 2)
+    bend = _apart(sa, sb, unit.bend, unit.bend + 4.0 * unit.slope)
+    return PairMeans(
+        ra * rb * unit.image, sa * sb * unit.slope, _apart(ra, rb, unit.difference, unit.total),
+        _apart(ra, -rb, unit.difference, unit.total), bend, unit.error,
+    )  # fmt: skip
+
+
+def _apart(a: np.ndarray, b: np.ndarray, minus: np.ndarray, plus: np.ndarray) -> np.ndarray:
+    """<(a u - b v)^2> of exchangeable u, v, from <(u - v)^2> and <(u + v)^2>.
+
+    a u - b v = (a - b)(u + v) / 2 + (a + b)(u - v) / 2, and the mixed term drops: <u^2> = <v^2>.
+    """
+    return ((a - b) ** 2 * plus + (a + b) ** 2 * minus) / 4.0
 
 
 def _octaves(deviations: np.ndarray) -> np.ndarray:

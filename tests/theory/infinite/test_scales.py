@@ -1,5 +1,6 @@
 """Kernels far from unit scale: right at any variance, or refused in words."""
 
+import math
 import warnings
 
 import jax.numpy as jnp
@@ -130,3 +131,38 @@ def test_what_no_table_reaches_is_refused_in_words():
 
 def _waves(z):
     return z + jnp.sin(z)
+
+
+@pytest.mark.parametrize("power", [2, 3, 5])
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 100.0])
+def test_a_power_is_as_exact_at_any_scale(power, scale):
+    # Of one input K_(l+1) = C_W <relu(z)^(2p)> = C_W (2p - 1)!! / 2 K_l^p, and of two at an angle
+    # everything scales: the correlations of all layers are those at unit scale.
+    x = np.array([[1.0, 0.5, -0.3], [0.2, -1.0, 0.7], [1.0, 0.5, -0.29]])
+    net = wd.mlp(2, 8, f"rectified_monomial({power})", weight_var=1.5, bias_var=0.0)
+    found = wd.kernel(net, scale * x)
+    predicted = wd.predict(net, scale * x, order=0)["kernel"].values[-1]
+    variance = 1.5 * np.mean((scale * x) ** 2, axis=1)
+    for _ in range(2):
+        variance = 1.5 * math.prod(range(2 * power - 1, 0, -2)) / 2.0 * variance**power
+    np.testing.assert_allclose(np.diagonal(found.nngp), variance, rtol=1e-13)
+    np.testing.assert_allclose(predicted, found.nngp, rtol=1e-12)
+    unit = wd.kernel(net, x)
+    for own, one in ((found.nngp, unit.nngp), (found.ntk, unit.ntk)):
+        deviation, alone = np.sqrt(np.diagonal(own)), np.sqrt(np.diagonal(one))
+        correlation = own / deviation[:, None] / deviation
+        np.testing.assert_allclose(correlation, one / alone[:, None] / alone, atol=1e-13)
+
+
+def test_a_kernel_below_the_smallest_numbers_is_refused_for_that_reason():
+    net = wd.mlp(2, 8, "rectified_monomial(5)", weight_var=1.0, bias_var=0.0)
+    for ask in (wd.kernel, lambda *given: wd.predict(*given, order=0)):
+        with pytest.raises(wd.errors.UnsupportedError, match="smaller than float64 holds"):
+            ask(net, 3e-7 * np.eye(2))
+
+
+@pytest.mark.parametrize("name", ["tanh", "silu", "rectified_monomial(2)"])
+def test_inputs_at_a_right_angle_far_from_unit_scale(name):
+    net = wd.mlp(2, 8, name, weight_var=1.0, bias_var=0.1)
+    found, predicted = wd.kernel(net, 30.0 * np.eye(2)), wd.predict(net, 30.0 * np.eye(2), order=0)
+    np.testing.assert_allclose(predicted["kernel"].values[-1], found.nngp, rtol=1e-11)

@@ -22,6 +22,9 @@ from whydeep.network import Network
 
 __all__ = ["Layer", "infinite_width", "tangent_kernels"]
 
+# The smallest number with all its digits, with room for sums below it.
+_LEAST = float(np.finfo(float).tiny / np.finfo(float).eps)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -67,6 +70,15 @@ def infinite_width(network: Network, x: np.ndarray) -> Iterator[Layer]:
                 error = c_w * (moments.error + growth * error)
                 if not np.all(np.isfinite(moments.variance)):
                     raise FloatingPointError
+                if np.any((moments.variance > 0) & (c_w * moments.variance + c_b < _LEAST)):
+                    raise UnsupportedError(
+                        f"The kernel of this network is smaller than float64 holds at layer "
+                        f"{number}.",
+                        received=f"variances down to {law.variance.min():.3g} at layer "
+                        f"{number - 1}",
+                        cause=f"{network.activation.name} shrinks them from layer to layer",
+                        suggestion="inputs of unit scale, or larger weight_var",
+                    )
                 law = Covariance(
                     c_b + c_w * moments.variance,
                     c_w * moments.difference,
