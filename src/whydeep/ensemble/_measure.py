@@ -42,10 +42,10 @@ from whydeep.network import NETWORK, Network
 from whydeep.observables import BASIC, OBSERVABLES, pair_indices
 from whydeep.progress import phase
 
-__all__ = ["FEWEST_DRAWS", "measure"]
+__all__ = ["FEWEST_DRAWS", "MOST_RUNGS", "measure"]
 
 FEWEST_DRAWS = 64
-_MOST_RUNGS = 40
+MOST_RUNGS = 40
 # Of what costs more: a tenth of the draws, and as many as make a standard error.
 _FEWER, _FEW = 10, 1_000
 _MOST_INPUTS_FOR_VERTEX = 40
@@ -240,10 +240,10 @@ def _names(network: Network, observables: Iterable[str] | str | None, rungs: int
 
 def _check_cost(network: Network, x: np.ndarray, draws: int, rungs: int) -> None:
     """Refuse draws that would never end."""
-    if rungs > _MOST_RUNGS:
+    if rungs > MOST_RUNGS:
         raise InputError(
             "A ladder of so many widths can't be drawn.", received=f"{rungs=}",
-            needed=f"at most {_MOST_RUNGS}: each is twice as wide as the one before",
+            needed=f"at most {MOST_RUNGS}: each is twice as wide as the one before",
         )  # fmt: skip
     neurons = sum(network.widths) << (rungs - 1)
     # Every neuron's value is drawn and bent, at 1e10 a second.

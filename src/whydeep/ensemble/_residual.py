@@ -17,9 +17,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from whydeep.arguments import COUNT, SEED, count, takes
+from whydeep.arguments import SEED, check_time, count, takes
 from whydeep.data import INPUTS
-from whydeep.ensemble._measure import FEWEST_DRAWS
+from whydeep.ensemble._measure import FEWEST_DRAWS, MOST_RUNGS
 from whydeep.ensemble._measurement import Measurement
 from whydeep.errors import InputError, UnsupportedError
 from whydeep.network import NETWORK, Network, ResidualChain, residual_chain
@@ -33,7 +33,9 @@ _MOST_INPUTS = 20
 _BLOCK = 1 << 20  # preactivations held at once
 
 
-@takes(network=NETWORK, inputs=INPUTS, draws=count(FEWEST_DRAWS), seed=SEED, rungs=COUNT)
+@takes(
+    network=NETWORK, inputs=INPUTS, draws=count(FEWEST_DRAWS), seed=SEED, rungs=count(1, MOST_RUNGS)
+)
 def measure_residual(
     network: Network, inputs: Any, *, draws: int = 20_000, seed: int = 0, rungs: int = 3
 ) -> Measurement:
@@ -75,6 +77,11 @@ def measure_residual(
         )
     layers = residual_chain(network)
     network.shapes(x.shape[1:])  # refuses layers that do not fit
+    # Every neuron's value is drawn and bent, at 1e10 a second.
+    check_time(
+        1e-10 * draws * len(x) * (sum(layers.widths) << (rungs - 1)), "This many draws",
+        received=f"draws={draws}, rungs={rungs}", suggestion="fewer draws, or fewer widths",
+    )  # fmt: skip
     each = max(math.ceil(draws / _BATCHES), 2)
     # Compiled once a shape; the user's 64-bit switch stays where it is.
     image = jax.jit(lambda z: layers.activation(z))  # noqa: PLW0108 -- jit wants a function

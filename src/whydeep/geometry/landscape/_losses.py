@@ -277,9 +277,19 @@ def _joined(leaves: list[np.ndarray], like: list[np.ndarray]) -> np.ndarray:
     return joined
 
 
+_LARGEST = 1e150  # the square of more is no number
+
+
 def _check_finite(arrays: list[np.ndarray]) -> None:
     if not all(np.isfinite(a).all() for a in arrays):
         raise InputError("There are numbers that are not finite.", needed="finite parameters")
+    largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
+    if largest > _LARGEST:
+        raise InputError(
+            "The parameters are too large for their lengths to be numbers.",
+            received=f"up to {largest:.3g}",
+            needed=f"at most {_LARGEST:g}",
+        )
 
 
 def finite(values: np.ndarray, what: str) -> np.ndarray:
