@@ -23,7 +23,7 @@ import numpy as np
 from whydeep.activations import ScalarFunction
 from whydeep.errors import UnsupportedError
 from whydeep.gaussian._differentiable_means import pair_mean, sample_mean
-from whydeep.gaussian._mehler import NO_WEIGHT, hermite_functions
+from whydeep.gaussian._mehler import NO_WEIGHT, hermite_functions, summed, weighted
 from whydeep.gaussian._pair_tables import any_pair_means
 from whydeep.gaussian._smoothed import single_images
 
@@ -339,8 +339,7 @@ def _hermite(s: ScalarFunction, q: Any, length: int, *, slope: bool) -> Any:
     u, weight, basis = (jnp.asarray(v, dtype) for v in hermite_functions(length))
     z = _root(q)[..., None] * u
     value = jax.jvp(s, (z,), (jnp.ones_like(z),))[int(slope)]
-    value = jnp.where(weight > NO_WEIGHT, value, 0.0) * weight  # what overflows has no weight
-    return jnp.moveaxis(value @ basis, -1, 0)
+    return jnp.moveaxis(weighted(value, weight) @ basis, -1, 0)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4), static_argnames=("slope",))
@@ -350,12 +349,7 @@ def _mehler(s: ScalarFunction, qa: Any, qb: Any, k: Any, length: int, *, slope: 
     c = jnp.where(scale > 0, k / jnp.where(scale > 0, scale, 1.0), 0.0)
     # Rounding may leave c beyond 1; it is moved back without a say in the derivative.
     c = c + jax.lax.stop_gradient(jnp.clip(c, -1.0, 1.0) - c)
-    shape = jnp.broadcast_shapes(c.shape, left.shape[1:], right.shape[1:])
-
-    def term(n: Any, total: Any) -> Any:
-        return total * c + left[length - 1 - n] * right[length - 1 - n]
-
-    return jax.lax.fori_loop(0, length, term, jnp.zeros(shape, c.dtype))
+    return summed(left, right, c)
 
 
 # -- one sample, and pairs with kinks -----------------------------------------------------------

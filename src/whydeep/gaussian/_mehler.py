@@ -18,7 +18,7 @@ import numpy as np
 
 from whydeep.activations import ScalarFunction
 
-__all__ = ["NO_WEIGHT", "Series", "coefficients", "hermite_functions", "summed"]
+__all__ = ["NO_WEIGHT", "Series", "coefficients", "hermite_functions", "summed", "weighted"]
 
 _REACH = 9.0  # standard deviations, beyond which a Gaussian weight is below 1e-17
 NO_WEIGHT = 1e-20
