@@ -27,6 +27,7 @@ FOUND = [
     ("local_complexity", 0, no_arguments),
     ("loss_slice", 0, no_arguments),
     ("loss_slice", 1, np.array([[1e200, 1e-200], [1.0, -1e200]])),
+    ("measure", 1, 1e30 * np.eye(2)),
     ("measure_posterior", "noise", 5e-324),
     ("measure_residual", "rungs", 2**31),
     ("orthogonality_penalty", 0, np.array([[1e200, 1e-200], [1.0, -1e200]])),

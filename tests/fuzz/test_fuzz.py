@@ -6,9 +6,10 @@ tests have: what a user meets is what is tried.
 
 import json
 
+import numpy as np
 import pytest
 
-from tests.fuzz import calls, run
+from tests.fuzz import calls, run, worker
 
 
 def shown(results):
@@ -23,6 +24,24 @@ def test_some_fuzzed_calls_are_answered_or_refused_in_words():
     results = run.run(150, workers=1, first=1_000_000)
     assert len(results) == 150
     assert not run.faults(results), shown(run.faults(results))
+
+
+def leaky(x):
+    return np.float32(x) * np.float32(1e38)
+
+
+@pytest.mark.parametrize(
+    ("planted", "outcome"),
+    [
+        (len, "raw"),
+        (lambda x: leaky(x + 1e3), "leak"),
+        (lambda x: np.array([x, np.nan]), "nan"),
+        (lambda x: {"value": (x, float("nan"))}, "nan"),
+        (lambda x: x, "ok"),
+    ],
+)
+def test_a_planted_fault_is_seen(planted, outcome):
+    assert worker.judge("planted", planted, [1.0], {})[0] == outcome
 
 
 @pytest.mark.slow

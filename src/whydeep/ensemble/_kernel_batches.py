@@ -104,14 +104,15 @@ def _prepare_conditional(
     seed: int, kind: Any,
 ) -> Run:  # fmt: skip
     shape = Shape(network.activation, len(x), network.widths, rungs, lanes, kind)
-    numbers = tuple(
-        np.asarray(a, dtype=kind)
-        for a in (
-            x @ x.T / x.shape[1],
-            [(d.bias_var, d.weight_var) for d in network.dense],
-            network.learning_rates(x.shape[1]),
+    with np.errstate(over="ignore"):  # what overflows is refused with what was drawn
+        numbers = tuple(
+            np.asarray(a, dtype=kind)
+            for a in (
+                x @ x.T / x.shape[1],
+                [(d.bias_var, d.weight_var) for d in network.dense],
+                network.learning_rates(x.shape[1]),
+            )
         )
-    )
     pairs = len(x) * (len(x) + 1) // 2
     seeds = (np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32))
     # Batch 0 is the pilot: its mean is subtracted from all others before squaring.
