@@ -31,18 +31,19 @@ def test_a_filter_of_one_on_one_position_is_a_fully_connected_network():
 # One comparison in 10^4 passes 3.9 standard errors; the next order in 1/width is bounded by that
 # of the two widths' own difference.
 @pytest.mark.parametrize(
-    ("net", "x"),
+    ("net", "x", "how"),
     [
-        (wd.resnet((1, 1), 16, "tanh", outputs=16, weight_var=1.5, bias_var=0.1), IMAGES),
-        (wd.resnet((1,), 16, "relu", outputs=16, norm=None), IMAGES),
-        (wd.transformer(1, 32, 8, tokens=5, positions=4, outputs=16), RNG.integers(0, 5, (2, 4))),
+        (wd.resnet((1, 1), 16, "tanh", outputs=16, weight_var=1.5, bias_var=0.1), IMAGES, {}),
+        (wd.resnet((1,), 16, "relu", outputs=16, norm=None), IMAGES, {}),
+        (wd.transformer(1, 32, 8, tokens=5, positions=4, outputs=16), RNG.integers(0, 5, (2, 4)),
+         {"draws": 2048}),
         (wd.transformer(1, 32, 8, "relu", norm="post", causal=True, outputs=16),
-         RNG.normal(size=(2, 4, 6))),
+         RNG.normal(size=(2, 4, 6)), {"draws": 2048}),
     ],
     ids=["resnet", "resnet without norms", "transformer", "transformer after norms"],
 )  # fmt: skip
-def test_wide_networks_have_the_kernel(net, x):
-    predicted = wd.kernel(net, x, draws=2048)
+def test_wide_networks_have_the_kernel(net, x, how):
+    predicted = wd.kernel(net, x, **how)
     narrow, wide = (
         measure_kernels(widened(net, k, x.shape[1:]), x, draws=600, ntk_draws=0, seed=k)
         for k in (1, 2)

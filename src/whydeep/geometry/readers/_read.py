@@ -40,6 +40,7 @@ def piecewise_linear(f: Any, example: Any) -> PiecewiseLinear:
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import numpy as np
         >>> W = jnp.array([[1.0, -1.0], [2.0, 0.5]])
         >>> f = piecewise_linear(lambda x: jnp.maximum(x @ W, 0.0).sum(axis=1), np.zeros((1, 2)))
         >>> f.names, f.outputs
