@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import whydeep as wd
 from tests.fuzz import calls, run, worker
 from tests.fuzz.hostile import Unreadable
 
@@ -19,6 +20,7 @@ FOUND = [
     ("check_hull", 2, np.eye(2)),
     ("check_torch", "draws", 3),
     ("dimension_by_layer", 0, no_arguments),
+    ("dimension_by_layer", 0, lambda _: {"layer": [[1.0, 2.0], [3.0]]}),
     ("extrapolation", "embedding", no_arguments),
     ("from_torch", 1, np.eye(2, dtype=np.longdouble)),
     ("hessian_top", 1, [[[1.0]]]),
@@ -27,12 +29,15 @@ FOUND = [
     ("local_complexity", 0, no_arguments),
     ("loss_slice", 0, no_arguments),
     ("loss_slice", 1, np.array([[1e200, 1e-200], [1.0, -1e200]])),
+    ("measure", "observables", dict),
+    ("measure", 0, wd.chain(wd.Dense(2))),
     ("measure", 1, 1e30 * np.eye(2)),
     ("measure_posterior", "noise", 5e-324),
     ("measure_residual", "rungs", 2**31),
     ("orthogonality_penalty", 0, np.array([[1e200, 1e-200], [1.0, -1e200]])),
     ("pieces_during_training", 1, [[1.0, 2.0], [3.0]]),
     ("plane_density", "points", 2**31),
+    ("predict_finite_training", "times", 1e300),
     ("predict_training", "step", 5e-324),
     ("reference_dimension", 0, 2**31),
     ("tangent_kernel", "groups", no_arguments),

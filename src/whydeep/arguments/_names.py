@@ -63,16 +63,20 @@ def choices(words: Iterable[str]) -> Callable[[str, Any], tuple[str, ...]]:
     one = choice(*words)
 
     def check(name: str, value: Any) -> tuple[str, ...]:
-        if isinstance(value, str):
+        if _is_single(value):
             return (one(name, value),)
-        several = hasattr(value, "__iter__") and getattr(value, "ndim", 1) > 0
-        if isinstance(value, (bytes, dict)) or not several:
-            one(name, value)
         if not hasattr(value, "__len__"):
             value = [word for word, _ in zip(value, range(_MOST_NAMES), strict=False)]
         return tuple(dict.fromkeys(one(name, word) for word in value))
 
     return check
+
+
+def _is_single(value: Any) -> bool:
+    """Whether it is one thing, a word or none: arrays without dimensions can't be looped over."""
+    if isinstance(value, (str, bytes, dict, type)) or getattr(value, "ndim", 1) == 0:
+        return True
+    return not hasattr(value, "__iter__")
 
 
 def text(name: str, value: Any) -> str:

@@ -171,9 +171,16 @@ class Network:
         """The one activation of every hidden layer of a fully connected network.
 
         Raises:
-            UnsupportedError: the layers have different activations.
+            UnsupportedError: the layers have different activations, or there is none.
         """
         functions = {layer.function for layer in self.layers if isinstance(layer, Activation)}
+        if not functions:
+            raise UnsupportedError(
+                "This network has no activation.",
+                received=repr(self),
+                needed="a hidden layer with one",
+                suggestion='whydeep.mlp(depth, width, "linear") is a deep linear network',
+            )
         if len(functions) > 1:
             names = ", ".join(sorted(f.name for f in functions))
             raise UnsupportedError(

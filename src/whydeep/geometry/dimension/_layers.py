@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import COUNT, anything, called, takes, text
+from whydeep.arguments import COUNT, anything, as_array, called, takes, text
 from whydeep.errors import InputError
 from whydeep.geometry.dimension._dimension import intrinsic_dimension
 from whydeep.geometry.dimension._result import Dimension
@@ -118,7 +118,9 @@ def _hooked(module: Any, x: Any) -> dict[str, Any]:
 
 
 def _rows(values: Any, name: str) -> np.ndarray:
-    array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    array = as_array(f"layer {name!r}", values)
     if array.ndim < 2 or array.dtype.kind not in "biuf":
         raise InputError(
             f"The activations of layer {name!r} can't be read.",

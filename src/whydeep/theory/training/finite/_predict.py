@@ -90,6 +90,9 @@ class FiniteTrainingPrediction(ByName):
         return "\n".join([self.source, "Assumptions:", *(f"- {a}" for a in self.assumptions)])
 
 
+_LATEST = 1e60  # its powers, as many as a chain of responses has links, are still numbers
+
+
 @takes(network=NETWORK, x=INPUTS, y=LABELS, x_test=INPUTS, times=TIMES, step=POSITIVE)
 def predict_finite_training(
     network: Network,
@@ -151,6 +154,13 @@ def predict_finite_training(
         array([-0.0062, -0.0152])
     """
     labels, moments, inputs, tests = check_targets(y), times, x, x_test
+    if np.any(np.isfinite(moments) & (moments > _LATEST)):
+        raise InputError(
+            "A time is too late to be told from the end of training.",
+            received=f"times up to {moments[np.isfinite(moments)].max():.3g}",
+            needed=f"at most {_LATEST:g}, or inf",
+            suggestion="times=[..., numpy.inf]: the end of training",
+        )
     _check(network, inputs, labels, tests)
     dynamics = Flow() if step is None else Descent(step)
     if isinstance(dynamics, Descent):
