@@ -24,6 +24,7 @@ from whydeep.comparison.training import _verify as verifying
 from whydeep.comparison.training._rows import judge
 
 _ALTERED = 0.1
+_FIRST = 1_000  # seed of the first run, and from one to the next
 
 
 def kept_rows(seed: int, draws: int, activation: str):
@@ -71,7 +72,7 @@ def main() -> None:
     visible: dict[str, list[float]] = {}
     begin = time.perf_counter()
     for seed in range(given.seeds):
-        outcome, again = kept_rows(1_000 * (seed + 1), given.draws, given.activation)
+        outcome, again = kept_rows(_FIRST * (seed + 1), given.draws, given.activation)
         rows = list(outcome.rows)
         for place, (claim, make, predicted) in enumerate(again):
             right.setdefault(claim, Counter())[rows[place].verdict] += 1
@@ -83,11 +84,12 @@ def main() -> None:
                 verdict = judge(theory, outcome.alpha)[place].verdict
                 wrong.setdefault(claim, Counter())[verdict] += 1
         print(f"seed {seed}: {outcome.verdict}, {outcome.seconds:.0f} s", flush=True)
+    seeds = ", ".join(str(_FIRST * (number + 1)) for number in range(given.seeds))
     kinds = ("agrees", "not resolved", "disagrees")
     lines = [
         (
             f"{given.activation}, depth 2, widths 64 to 256, {given.draws:,} networks a width, "
-            f"{given.seeds} runs of other seeds. Each row: what the right theory was called, and "
+            f"three times as many at the middle one; seeds {seeds}. Each row: what the right theory was called, and "
             "what one was called that is off by a tenth (of a limit, its tenth; of a power, 0.1), "
             "in either direction."
         ),
