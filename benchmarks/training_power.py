@@ -89,9 +89,9 @@ def main() -> None:
     lines = [
         (
             f"{given.activation}, depth 2, widths 64 to 256, {given.draws:,} networks a width, "
-            f"three times as many at the middle one; seeds {seeds}. Each row: what the right theory was called, and "
-            "what one was called that is off by a tenth (of a limit, its tenth; of a power, 0.1), "
-            "in either direction."
+            f"three times as many at the middle one; seeds {seeds}. "
+            "Each row: what the right theory was called, and what one was called that is off by a "
+            "tenth (of a limit, its tenth; of a power, 0.1), in either direction."
         ),
         "",
     ]
