@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whydeep.arguments import array, as_array, as_numbers, shown
+from whydeep.arguments import anything, array, as_array, as_numbers, shown, takes, text
 from whydeep.errors import InputError
 
 __all__ = ["BATCH", "INPUTS", "LABELS", "check_inputs"]
@@ -14,6 +14,7 @@ __all__ = ["BATCH", "INPUTS", "LABELS", "check_inputs"]
 _NEEDED = "a matrix of finite real numbers, (inputs, n_0): one row an input"
 
 
+@takes(x=anything, name=text)
 def check_inputs(x: Any, *, name: str = "x") -> np.ndarray:
     """Inputs as a float64 matrix (N, n_0), or an error that says what is wrong with them.
 

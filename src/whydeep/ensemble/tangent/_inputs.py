@@ -87,6 +87,8 @@ def _array(leaf: Any, path: str) -> Any:
         return jnp.asarray(leaf)
     if isinstance(leaf, (int, np.ma.MaskedArray)):
         return as_array(path or "params", leaf)
+    if getattr(leaf, "dtype", None) == np.longdouble:  # more than JAX has
+        return as_numbers(path or "params", leaf)
     if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
         raise InputError(
             "Parameters are arrays.",

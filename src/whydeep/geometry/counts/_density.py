@@ -22,6 +22,7 @@ from whydeep.arguments import (
     SEED,
     array,
     check_memory,
+    check_time,
     count,
     each,
     takes,
@@ -236,6 +237,9 @@ def _density(
         "The values of the neurons", received=f"{points:,} points, {widest:,} neurons a layer",
         suggestion="fewer points",
     )  # fmt: skip
+    # A network takes tens of microseconds at the least.
+    check_time(2e-5 * networks, "So many networks", most_days=0.1,
+               received=f"networks={networks:,}", suggestion="fewer: some hundreds")  # fmt: skip
     low, high = np.array(sides[::2]), np.array(sides[1::2])
     draws = np.empty((networks, len(widths)))
     with progress_bar("drawing networks", networks) as advance:
@@ -262,7 +266,8 @@ def _rates(
     found = []
     for w, b in zip(weights, biases, strict=True):
         sums, gradient = h @ w.T, slopes @ w.T
-        at_zero = np.exp(-(sums**2) / (2 * bias_var)) / np.sqrt(2 * np.pi * bias_var)
+        with np.errstate(over="ignore"):  # a sum that is too far from 0 for so narrow a density
+            at_zero = np.exp(-(sums**2) / (2 * bias_var)) / np.sqrt(2 * np.pi * bias_var)
         rates = np.linalg.norm(gradient, axis=1) * at_zero
         found.append(rates.sum(axis=1).mean())
         z = sums + b

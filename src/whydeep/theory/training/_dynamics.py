@@ -204,6 +204,9 @@ MOMENTUM = number(least=0, below=1)
 """The kind of momentum: the share of the last step that the next one keeps."""
 
 
+_MOST_STEPS = 2.0**53  # of more, neighbours are one number
+
+
 def steps_of(times: np.ndarray, step: float) -> np.ndarray:
     """Times as whole numbers of steps (inf stays inf).
 
@@ -214,7 +217,15 @@ def steps_of(times: np.ndarray, step: float) -> np.ndarray:
         k = times / step
     whole = np.round(k)
     finite = np.isfinite(k)
+    if np.any(finite & (k > _MOST_STEPS)):
+        raise InputError(
+            "A time is more steps away than can be counted.",
+            received=f"t = {times[finite].max():g} with step = {step:g}",
+            needed=f"at most {_MOST_STEPS:g} steps",
+            suggestion="step=None for gradient flow",
+        )
     bad = finite & (np.abs(k - np.where(finite, whole, 0.0)) > _WHOLE * np.maximum(1.0, k))
+    bad |= finite & (whole == 0.0) & (times > 0.0)  # however short of the first step
     if bad.any():
         first = times[bad][0]
         raise InputError(
